@@ -1,0 +1,95 @@
+"""A build: everything that shapes an artifact's bytes, its key, and what came out of it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from pipeline.core import spec
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A source pinned down.
+
+    `identity` is what the lock records of it, JSON values only and no path of this machine: for `config` the
+    architecture, options and seed; for `wheel` name, version, sha256 and path; for `hub` repo and the full commit.
+    `files` maps the relative paths of every file that the source reads to their sha256 (empty where `identity`
+    pins the bytes already).
+    """
+
+    kind: str
+    identity: dict[str, Any]
+    files: dict[str, str] = {}
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True):
+    """One artifact to build: plain data, sent to the export process as JSON.
+
+    `batches` are the golden batch sizes. `tokenizer` is the resolved source that has the tokenizer of the golden
+    texts. `toolchain` maps `python` and the libraries that shape the bytes to their versions.
+    """
+
+    model: str
+    version: int
+    source: Resolved
+    export: spec.Export | None
+    max_batch_size: int
+    inputs: dict[str, spec.Input]
+    outputs: dict[str, spec.Output]
+    axes: dict[str, spec.Axis]
+    golden: spec.Golden
+    batches: tuple[int, ...]
+    tokenizer: Resolved | None
+    toolchain: dict[str, str]
+    exporter: int
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a store entry: its digest and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store holds under a key: the manifest.
+
+    `files` maps names (`model.pt`) to digests and sizes, `golden` is the sha256 of `golden.safetensors`.
+    `reproducible` is False for a format whose bytes differ from build to build. `checks` says what was compared with
+    the eager model: one line each, such as `batch 32: max abs error 2.4e-07`.
+    """
+
+    key: str
+    files: dict[str, File]
+    golden: str
+    reproducible: bool = True
+    checks: tuple[str, ...] = ()
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON: sorted keys, no blanks, UTF-8. Equal data gives equal bytes in any process and hash seed."""
+    return msgspec.json.encode(msgspec.to_builtins(value), order="deterministic")
+
+
+def digest(value: object) -> str:
+    """The sha256 of the canonical JSON of `value`, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def key(build: Build) -> str:
+    """The build key: equal keys mean equal bytes.
+
+    Model name and version number stay out, so that equal builds are made once, and so do the tolerances, the
+    timeout and prose: they shape no byte.
+    """
+    shaping = msgspec.to_builtins(build)
+    for name in ("model", "version"):
+        del shaping[name]
+    shaping["golden"] = {"texts": build.golden.texts, "seed": build.golden.seed}
+    shaping["export"] = build.export.method if build.export else None
+    for output in shaping["outputs"].values():
+        output.pop("tolerance", None)
+        output.pop("finite", None)
+    return digest(shaping)

@@ -1,0 +1,1 @@
+"""Code that Triton itself runs, in its own process: it imports nothing of the rest."""
