@@ -1,0 +1,119 @@
+"""Whole folders: made aside, published by one rename, exchanged, removed.
+
+Paths are the caller's: nothing here knows what a folder means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.core import errors
+from pipeline.edges import files
+
+_AT_FDCWD = -100
+_EXCHANGE = 2
+
+
+@contextlib.contextmanager
+def stage(parent: Path) -> Iterator[Path]:
+    """An empty folder for unfinished work, in `parent` and so on its file system; gone at the end, unless renamed."""
+    files.make_folder(parent)
+    aside = files.temporary(parent)
+    with files.guard("make the folder", aside):
+        aside.mkdir()
+        aside.chmod(0o755)
+    try:
+        yield aside
+    finally:
+        # What cannot be removed now is swept by the next run; the error that led here matters more.
+        with contextlib.suppress(errors.PipelineError):
+            remove(aside)
+
+
+def sync(folder: Path) -> None:
+    """Brings a whole tree to the disk: every file, then every folder. Raises PipelineError."""
+    with files.guard("write", folder):
+        for path, _, names in os.walk(folder, topdown=False, onerror=_raise):
+            for name in names:
+                files.sync(Path(path, name))
+            files.sync(Path(path))
+
+
+def publish(aside: Path, target: Path) -> None:
+    """Renames a finished, synced folder to a name that is free, and returns when the name is on the disk."""
+    with files.guard("publish", target):
+        aside.rename(target)
+        files.sync(target.parent)
+        if aside.parent != target.parent:
+            files.sync(aside.parent)
+
+
+def exchange(aside: Path, target: Path) -> None:
+    """Swaps two folders of one parent without a gap (renameat2); where the file system cannot, by three renames."""
+    with files.guard("replace", target):
+        if not _renameat2(aside, target):
+            third = files.temporary(target.parent)
+            target.rename(third)
+            aside.rename(target)
+            third.rename(aside)
+        files.sync(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a whole tree, read-only folders too; links are removed, never followed. Absent is fine."""
+    with files.guard("remove", path):
+        try:
+            if not stat.S_ISDIR(path.lstat().st_mode):
+                path.unlink()
+                return
+        except FileNotFoundError:
+            return
+        _open_up(path)
+        shutil.rmtree(path)
+
+
+def sweep(folder: Path) -> tuple[str, ...]:
+    """Removes what runs that were killed left unfinished in `folder`, and returns the names.
+
+    Only for the holder of the writer lock: a name of this kind may be in work in another run.
+    """
+    with files.guard("read", folder):
+        try:
+            names = sorted(path.name for path in folder.iterdir() if files.is_temporary(path.name))
+        except FileNotFoundError:
+            return ()
+    for name in names:
+        remove(folder / name)
+    return tuple(names)
+
+
+def _open_up(folder: Path) -> None:
+    """Makes every folder of a tree writable for its owner, since only then its names can be removed."""
+    folder.chmod(0o700)
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            _open_up(Path(entry.path))
+
+
+def _renameat2(first: Path, second: Path) -> bool:
+    """Exchanges two names atomically (Linux 3.15, glibc 2.28); False where kernel or file system cannot."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+        return False
+    raise OSError(code, os.strerror(code), str(second))
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,0 +1,151 @@
+"""Triton's model repository on disk: what is there, and one model put in or taken out whole.
+
+Triton sees a model's folder finished or not at all: everything is built under a name with a dot, which Triton and
+`observe` ignore, verified there, and exchanged for the old folder in one step. What should be there is known elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.core import errors, state
+from pipeline.edges import digests, files, folders
+
+CONFIG = "config.pbtxt"
+_LIMIT = 4 << 20
+# The parameter as protobuf's text format writes it, and as a person might: with or without colons and commas.
+_CLAIM = re.compile(
+    rb'key\s*:\s*"pipeline_digest"\s*[,;]?\s*value\s*:?\s*[{<]\s*string_value\s*:\s*"([0-9A-Za-z:_-]{1,128})"'
+)
+
+Entries = Callable[[int], Path]
+"""The store entry that the files of a version come from."""
+
+
+def observe(folder: Path, known: digests.Digests) -> tuple[dict[str, state.Model], tuple[str, ...]]:
+    """The models of ours in a repository, and the names of folders that the pipeline did not make, both sorted.
+
+    A model is ours if its config claims a `pipeline_digest`. In `files` a link, a hard link or the like stands by
+    its kind in place of a digest, so that it differs from everything desired; none of them is opened.
+    """
+    models: dict[str, state.Model] = {}
+    strangers: list[str] = []
+    for name in _names(folder):
+        claimed = _claimed(folder / name)
+        if claimed is None:
+            strangers.append(name)
+        else:
+            models[name] = state.Model(name=name, files=known.tree(folder / name), digest=claimed)
+    return models, tuple(strangers)
+
+
+def install(folder: Path, model: state.Model, config_text: str, entries: Entries, known: digests.Digests) -> None:
+    """Makes the model's folder exactly `model.files`: fresh real copies, verified, exchanged for the old in one step.
+
+    `config_text` becomes `config.pbtxt`; a file `N/…` is copied from the store entry of version N. Every file is
+    0644 and every folder 0755, since a container's user reads them. Raises Unverified where a copy's bytes are not
+    the expected ones, PipelineError where the disk refuses or the name is taken by something that is not ours; either
+    way the old folder stands.
+    """
+    target = _place(folder, model.name)
+    _refuse_stranger(target, known, model)
+    with folders.stage(folder) as aside:
+        files.write(aside / CONFIG, config_text.encode())
+        for name in sorted(model.files.keys() - {CONFIG}):
+            version, _, inner = name.partition("/")
+            files.make_folder((aside / name).parent)
+            files.copy(entries(int(version)) / inner, aside / name)
+        _verify(aside, model, known)
+        folders.sync(aside)
+        if target.is_dir():
+            folders.exchange(aside, target)
+        else:
+            folders.publish(aside, target)
+
+
+def remove(folder: Path, name: str) -> None:
+    """Takes one model of ours out, in one step. Raises PipelineError for a folder that the pipeline did not make."""
+    target = _place(folder, name)
+    if _kind(target) is None:
+        return
+    if _claimed(target) is None:
+        raise _stranger(target)
+    aside = files.temporary(folder)
+    folders.publish(target, aside)
+    folders.remove(aside)
+
+
+def sweep(folder: Path) -> tuple[str, ...]:
+    """Removes what killed runs left behind, and returns the names. Only for the holder of the writer lock."""
+    return folders.sweep(folder)
+
+
+def _names(folder: Path) -> list[str]:
+    """What Triton would look at: folders, and links in their place; never a name with a dot."""
+    with files.guard("read", folder):
+        try:
+            paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+    return sorted(path.name for path in paths if _kind(path) in {"folder", "link"})
+
+
+def _kind(path: Path) -> str | None:
+    """What stands at a path, without following it: folder, link, other, or None for nothing."""
+    with files.guard("read", path):
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            return None
+    return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "other"
+
+
+def _claimed(target: Path) -> str | None:
+    """The digest that the config of a model's folder claims; None for one that the pipeline did not make."""
+    if _kind(target) != "folder" or _kind(target / CONFIG) != "other":
+        return None
+    found = _CLAIM.search(files.read(target / CONFIG, _LIMIT) or b"")
+    return found[1].decode("ascii") if found else None
+
+
+def _refuse_stranger(target: Path, known: digests.Digests, model: state.Model) -> None:
+    """Raises where something stands at the target that is not ours. A folder that lost its config, but has no byte
+    that the model does not have too, is ours again: nothing of anyone's is lost."""
+    match _kind(target):
+        case None:
+            return
+        case "folder" if _claimed(target) is not None:
+            return
+        case "folder" if set(known.tree(target).values()) <= {*model.files.values(), "folder"}:
+            return
+    raise _stranger(target)
+
+
+def _stranger(target: Path) -> errors.PipelineError:
+    msg = f"{target} was not made by the pipeline"
+    return errors.PipelineError(msg, hint="Move it out of the model repository, or give your model another name.")
+
+
+def _place(folder: Path, name: str) -> Path:
+    """The folder of a model: a name that could lead elsewhere is refused."""
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        msg = f"{name!r} is no name for a model's folder"
+        raise errors.PipelineError(msg, hint="Use letters, digits, dots, dashes and underscores.")
+    return folder / name
+
+
+def _verify(aside: Path, model: state.Model, known: digests.Digests) -> None:
+    """Reads the finished copy back, and refuses it where one file is not what the lock says."""
+    got = known.tree(aside)
+    wrong = [
+        f"{name}: {got.get(name, 'missing')}, expected {model.files.get(name, 'no such file')}"
+        for name in sorted(got.keys() | model.files.keys())
+        if got.get(name) != model.files.get(name)
+    ]
+    if wrong:
+        msg = f"the files of the model {model.name} are not what the lock says"
+        hint = "Nothing was changed. The damaged store entry must go: run `export`, which builds it again."
+        raise errors.Unverified(msg, hint=hint, details=wrong)
