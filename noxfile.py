@@ -1,0 +1,238 @@
+"""The sessions: each sets up the environments that its command needs, and runs it.
+
+Nothing is decided here: what a command does is in `pipeline/`. Environments are shared by all sessions, one a group
+of requirements (`.nox/core`, `.nox/torch`, `.nox/dev`), and made only when something needs them.
+"""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nox
+
+ROOT = Path(__file__).parent
+ENVIRONMENTS = ROOT / ".nox"
+GROUPS = {"core": (), "torch": ("torch",), "dev": ("torch", "dev", "nox"), "nox": ("nox",)}
+HEADER = """\
+# Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
+# The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt
+"""
+PENDING = (0, 2)
+UV_NAMES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "no-index": "UV_NO_INDEX",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+    "timeout": "UV_HTTP_TIMEOUT",
+    "default-timeout": "UV_HTTP_TIMEOUT",
+}
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["validate", "export", "assemble", "serve", "verify"]
+nox.options.default_venv_backend = "none"
+nox.options.stop_on_first_error = True
+
+
+@nox.session
+def validate(session: nox.Session) -> None:
+    """Check pipeline.yaml, every fault at once: nox -s validate"""
+    pipeline(session, "validate")
+
+
+@nox.session
+def plan(session: nox.Session) -> None:
+    """Show what would change, and change nothing: nox -s plan -- --json"""
+    pipeline(session, "plan", codes=PENDING)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pin sources, artifacts and goldens in pipeline.lock: nox -s lock"""
+    pipeline(session, "lock", heavy=True)
+
+
+@nox.session
+def export(session: nox.Session) -> None:
+    """Build the artifacts that are missing: nox -s export -- --model bert"""
+    pipeline(session, "export", heavy=True)
+
+
+@nox.session
+def assemble(session: nox.Session) -> None:
+    """Bring model_repository/ to what the spec says: nox -s assemble"""
+    pipeline(session, "assemble")
+
+
+@nox.session
+def serve(session: nox.Session) -> None:
+    """Start Triton, or leave the right one running: nox -s serve"""
+    pipeline(session, "serve", heavy=True)
+
+
+@nox.session
+def verify(session: nox.Session) -> None:
+    """Ask the server every golden question and compare: nox -s verify"""
+    pipeline(session, "verify")
+
+
+@nox.session
+def status(session: nox.Session) -> None:
+    """Tell what runs and what it serves: nox -s status"""
+    pipeline(session, "status", codes=PENDING)
+
+
+@nox.session
+def down(session: nox.Session) -> None:
+    """Stop the server that this project started: nox -s down"""
+    pipeline(session, "down")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types and floors: nox -s lint"""
+    tools = environment("dev")
+    session.run(f"{tools}/ruff", "check", external=True)
+    session.run(f"{tools}/ruff", "format", "--check", external=True)
+    session.run(f"{tools}/mypy", external=True)
+    session.run(f"{tools}/lint-imports", external=True)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The fast tests, then those with real exports and servers: nox -s tests -- -k plan"""
+    pytest(session, "-m", "not real and not full", codes=(0, 5) if session.posargs else (0,))
+    pytest(session, "-m", "real and not full", codes=(0, 5))
+
+
+@nox.session
+def tests_full(session: nox.Session) -> None:
+    """Every test, the long sweeps too: nox -s tests_full"""
+    pytest(session)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Measure against the field's tools, in turn: nox -s benchmarks -- plan"""
+    names = session.posargs or sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
+    interpreter = environment("dev") / "python"
+    for name in names:
+        session.run(str(interpreter), f"benchmarks/{name}.py", external=True, env=torch_here(interpreter))
+
+
+@nox.session(name="environment")
+def make(session: nox.Session) -> None:
+    """Make an environment ahead of time: nox -s environment -- torch"""
+    for group in session.posargs or ["core"]:
+        session.log("%s", environment(group))
+
+
+@nox.session
+def pins(session: nox.Session) -> None:
+    """Solve requirements/ anew from pyproject.toml: nox -s pins -- --upgrade"""
+    for group, names in GROUPS.items():
+        target = ROOT / "requirements" / f"{group}.txt"
+        words = [word for name in names for word in ("--group", name)]
+        source = [] if group == "nox" else ["pyproject.toml"]
+        options = ["--python-version", "3.11", "--no-header", "--annotation-style", "line", "--quiet"]
+        uv("pip", "compile", *source, *words, *options, "-o", str(target), *session.posargs)
+        # A local label (+cpu) tells where a build came from, not which version it is.
+        solved = re.sub(r"(==[\w.]+)\+\w+", r"\1", target.read_text())
+        target.write_text(HEADER.format(group=group) + solved)
+
+
+def pipeline(session: nox.Session, command: str, *, heavy: bool = False, codes: Iterable[int] = (0,)) -> None:
+    """Run a command of the program; a `heavy` one is first asked which environments it needs, often none."""
+    words = [str(environment("core") / "python"), "-m", "pipeline"]
+    if heavy:
+        question = [*words, "needs", command, *session.posargs]
+        needed = subprocess.run(question, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        for group in needed.stdout.split():
+            environment(group)
+    session.run(*words, command, *session.posargs, external=True, success_codes=codes)
+
+
+def pytest(session: nox.Session, *words: str, codes: Iterable[int] = (0,)) -> None:
+    """Run tests in the development environment, which has torch too."""
+    interpreter = environment("dev") / "python"
+    command = [str(interpreter), "-m", "pytest", *words, *session.posargs]
+    session.run(*command, external=True, success_codes=codes, env=torch_here(interpreter))
+
+
+def torch_here(interpreter: Path) -> dict[str, str]:
+    """The variable that makes the program export and serve with this interpreter."""
+    return {"PIPELINE_TORCH_PYTHON": str(interpreter)}
+
+
+def environment(group: str) -> Path:
+    """The programs' folder of a group's environment, which is made first where it is missing or of other pins.
+
+    The stamp is written last: an environment whose creation was killed has none, and is made again.
+    """
+    requirements = ROOT / "requirements" / f"{group}.txt"
+    stamp = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()
+    folder = ENVIRONMENTS / group
+    if not stands(folder, stamp):
+        ENVIRONMENTS.mkdir(exist_ok=True)
+        with (ENVIRONMENTS / f"{group}.lock").open("w") as alone:
+            fcntl.flock(alone, fcntl.LOCK_EX)
+            if not stands(folder, stamp):
+                (folder / "stamp").unlink(missing_ok=True)
+                uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+                target = ["--no-deps", "--python", f"{folder}/bin/python", "-r", str(requirements)]
+                uv("pip", "install", *target)
+                (folder / "stamp").write_text(stamp)
+    return folder / "bin"
+
+
+def stands(folder: Path, stamp: str) -> bool:
+    """Whether the environment is complete, of these pins, and its base interpreter still there."""
+    try:
+        return (folder / "stamp").read_text() == stamp and (folder / "bin" / "python").exists()
+    except FileNotFoundError:
+        return False
+
+
+def uv(*words: str) -> None:
+    """Run uv so that it sees the packages that pip would see; variables that the user set for uv win."""
+    beside = Path(sys.executable).with_name("uv")
+    program = str(beside) if beside.exists() else shutil.which("uv")
+    if program is None:
+        msg = "uv is missing: pip install -r requirements/nox.txt"
+        raise SystemExit(msg)
+    subprocess.run([program, *words], cwd=ROOT, env=uv_variables(pip_settings()) | os.environ, check=True)
+
+
+def pip_settings() -> dict[str, str]:
+    """What pip was told on this machine: its configuration files, then PIP_… variables, the later wins."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    lines = [line.partition("=") for line in listed.stdout.splitlines()]
+    found = [(name.rpartition("."), ast.literal_eval(value)) for name, _, value in lines if "." in name]
+    ranks = {"global": 0, "install": 1, ":env:": 2}
+    ranked = sorted((ranks[scope], name, value) for (scope, _, name), value in found if scope in ranks)
+    return {name: value for _, name, value in ranked}
+
+
+def uv_variables(settings: dict[str, str]) -> dict[str, str]:
+    """pip's settings in uv's variables, and the CPU build of PyTorch unless a folder of wheels has one."""
+    found = {UV_NAMES[name]: " ".join(value.split()) for name, value in settings.items() if name in UV_NAMES}
+    if "UV_INDEX" in found:
+        found["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip looks: every index, the newest version
+    links = found.get("UV_FIND_LINKS", "").split()
+    found["UV_FIND_LINKS"] = ",".join(links)
+    folders = [Path(unquote(urlsplit(link).path)) for link in links if urlsplit(link).scheme in {"", "file"}]
+    if not any(any(folder.glob("torch-*.whl")) for folder in folders):
+        found["UV_TORCH_BACKEND"] = "cpu"
+    return {name: value for name, value in found.items() if value}
