@@ -42,10 +42,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is compared: the store's entries by build key, the repository's models, the server.
 
     `server` is None where none runs (observed) or none is asked for (desired). `strangers` are folders of the
-    repository that the pipeline did not make.
+    repository that the pipeline did not make. `locked` maps `model/version` to the build key that the lock pins.
     """
 
     store: frozenset[str]
     models: dict[str, Model]
     server: Server | None = None
     strangers: tuple[str, ...] = ()
+    locked: dict[str, str] = {}

@@ -1,0 +1,131 @@
+"""What should be: Spec and Lock to the builds that are needed, the desired state, and the next lock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from pipeline.core import build, config, errors, lock, spec, state
+
+At = tuple[str, int]
+"""A model version: the model's name and the version's number."""
+
+EXPORTER = 1  # raised when the code that writes artifacts or goldens changes what it writes
+
+
+def builds(
+    declared: spec.Spec, resolved: Mapping[At, build.Resolved], toolchain: dict[str, str]
+) -> dict[At, build.Build]:
+    """The build of every declared version. `resolved` has the source of each."""
+    return {
+        (model.name, number): build.Build(
+            model=model.name,
+            version=number,
+            source=resolved[model.name, number],
+            export=version.export,
+            max_batch_size=model.max_batch_size,
+            inputs=model.inputs,
+            outputs=model.outputs,
+            axes=model.axes,
+            golden=model.golden,
+            batches=spec.batches(model),
+            tokenizer=_tokenizer(declared, model, number, resolved),
+            toolchain=toolchain,
+            exporter=EXPORTER,
+        )
+        for model in declared.models.values()
+        for number, version in model.versions.items()
+    }
+
+
+def _tokenizer(
+    declared: spec.Spec, model: spec.Model, number: int, resolved: Mapping[At, build.Resolved]
+) -> build.Resolved | None:
+    """The source that tokenizes the golden texts; of a named model, its lowest version's source."""
+    if not model.golden.texts:
+        return None
+    named = model.golden.tokenizer
+    return resolved[named, min(declared.models[named].versions)] if named else resolved[model.name, number]
+
+
+def digest(model: spec.Model, versions: Mapping[int, Mapping[str, str]]) -> str:
+    """The digest of a model: of its config, and of every version's files (name to sha256)."""
+    plain = config.model_config(model, digest=None)
+    return "sha256:" + build.digest({"config": plain, "versions": {str(n): files for n, files in versions.items()}})
+
+
+def config_text(model: spec.Model, model_digest: str) -> str:
+    """The text of the model's config.pbtxt."""
+    return config.dump(config.model_config(model, digest=model_digest))
+
+
+def state_of(
+    declared: spec.Spec, locked: lock.Lock | None, keys: Mapping[At, str], server: state.Server | None
+) -> state.State:
+    """The desired state. A model with a version that the lock does not know yet has no digest and no files: they are
+    known after the export."""
+    models = {name: _model(model, locked, keys) for name, model in declared.models.items()}
+    return state.State(
+        store=frozenset(keys.values()),
+        models=models,
+        server=server,
+        locked={f"{name}/{number}": key for (name, number), key in keys.items()},
+    )
+
+
+def _model(model: spec.Model, locked: lock.Lock | None, keys: Mapping[At, str]) -> state.Model:
+    entries = {number: keys[model.name, number] for number in model.versions}
+    versions = {number: lock.version(locked, model.name, number) for number in model.versions}
+    files: dict[str, str] = {}
+    known: dict[int, dict[str, str]] = {}
+    for number, version in versions.items():
+        if version is None or version.key != entries[number]:
+            return state.Model(name=model.name, files={}, entries=entries)
+        known[number] = {name: file.sha256 for name, file in version.files.items()}
+        files |= {f"{number}/{name}": sha256 for name, sha256 in known[number].items()}
+    model_digest = digest(model, known)
+    files["config.pbtxt"] = _config_sha256(model, model_digest, locked)
+    return state.Model(
+        name=model.name,
+        files=files,
+        digest=model_digest,
+        config=config.model_config(model, digest=model_digest),
+        entries=entries,
+    )
+
+
+def _config_sha256(model: spec.Model, model_digest: str, locked: lock.Lock | None) -> str:
+    """The sha256 of config.pbtxt: out of the lock where it holds for this digest, so that a plan of an up-to-date
+    tree needs no protobuf."""
+    known = locked.models.get(model.name) if locked else None
+    if known and known.digest == model_digest:
+        return known.config
+    return hashlib.sha256(config_text(model, model_digest).encode()).hexdigest()
+
+
+def next_lock(
+    declared: spec.Spec, made: Mapping[At, build.Build], built: Mapping[At, build.Built]
+) -> lock.Lock:
+    """The lock after every build is there."""
+    models: dict[str, lock.Model] = {}
+    toolchain: dict[str, str] = {}
+    for name, model in declared.models.items():
+        versions: dict[str, lock.Version] = {}
+        for number in sorted(model.versions):
+            at = (name, number)
+            if at not in built:
+                msg = f"{name} version {number} is not built"
+                raise errors.PipelineError(msg, hint="Run `export` first.")
+            toolchain |= made[at].toolchain
+            versions[str(number)] = lock.Version(
+                source=made[at].source,
+                key=built[at].key,
+                files=built[at].files,
+                golden=built[at].golden,
+                reproducible=built[at].reproducible,
+            )
+        files = {int(n): {k: f.sha256 for k, f in version.files.items()} for n, version in versions.items()}
+        model_digest = digest(model, files)
+        text = config_text(model, model_digest).encode()
+        models[name] = lock.Model(digest=model_digest, config=hashlib.sha256(text).hexdigest(), versions=versions)
+    return lock.Lock(image=declared.target.image, toolchain=toolchain, models=models)

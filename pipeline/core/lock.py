@@ -1,0 +1,78 @@
+"""The lock: the digests that make a build repeatable, as canonical text. It has no clock and no path in it.
+
+What should be locked is decided in `layout`; where the text lies is known to the edges.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from pipeline.core import build, errors
+
+FORMAT = 1
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A locked version: where it came from, the key it is stored under, and the sha256 of everything built."""
+
+    source: build.Resolved
+    key: str
+    files: dict[str, build.File]
+    golden: str
+    reproducible: bool = True
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A locked model. `digest` names its versions and config, and stands in the live config; `config` is the sha256
+    of the text of `config.pbtxt`."""
+
+    digest: str
+    config: str
+    versions: dict[str, Version]
+
+
+class Lock(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is locked. `digest` is the root over the rest. `toolchain` has the versions the artifacts were made by."""
+
+    format: int = FORMAT
+    digest: str = ""
+    image: str
+    toolchain: dict[str, str]
+    models: dict[str, Model]
+
+
+def root(lock: Lock) -> str:
+    """The root digest: equal if and only if everything else in the lock is."""
+    return "sha256:" + build.digest(msgspec.structs.replace(lock, digest=""))
+
+
+def dump(lock: Lock) -> bytes:
+    """The text of a lock with its root digest: sorted, indented by two, with a closing newline."""
+    sealed = msgspec.structs.replace(lock, digest=root(lock))
+    return msgspec.json.format(build.canonical(sealed), indent=2) + b"\n"
+
+
+def parse(text: bytes, *, file: str) -> Lock:
+    """Reads a lock. Raises PipelineError where it is damaged, edited by hand or of another format."""
+    try:
+        head = msgspec.json.decode(text, type=dict[str, object])
+        if head.get("format") != FORMAT:
+            msg = f"{file} has format {head.get('format')!r}, and this version reads format {FORMAT}"
+            raise errors.PipelineError(msg, hint="Use the version of the pipeline that wrote it, or make it anew with `lock`.")
+        lock = msgspec.convert(head, Lock)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"{file} is not a lock: {error}"
+        raise errors.PipelineError(msg, hint=_RESTORE) from error
+    if lock.digest != root(lock):
+        msg = f"{file} was changed by hand or damaged: its root digest does not match"
+        raise errors.PipelineError(msg, hint=_RESTORE)
+    return lock
+
+
+_RESTORE = "Restore it from git (`git checkout pipeline.lock`), or remove it and run `export` to make it anew."
+
+
+def version(lock: Lock | None, model: str, number: int) -> Version | None:
+    """The locked version of a model, if there is one."""
+    known = lock.models.get(model) if lock else None
+    return known.versions.get(str(number)) if known else None

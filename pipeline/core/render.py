@@ -1,0 +1,127 @@
+"""Words for people: plans, findings and errors as text. The wording of plans is frozen by tests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from pipeline.core import diff, errors, findings, plan
+
+_COLOURS = {"+": "32", "~": "33", "-": "31", "-/+": "31", "error": "31;1", "warning": "33;1", "hint": "36", "bold": "1"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_NO_CHANGES = "No changes. The files and the server match the spec."
+_SUBJECTS = {
+    diff.Kind.BUILD: "artifact",
+    diff.Kind.LOCK: "lock",
+    diff.Kind.REPOSITORY: "model",
+    diff.Kind.LOAD: "live model",
+    diff.Kind.SERVER: "server",
+}
+_NEEDS = {
+    diff.Kind.BUILD: "needs an export",
+    diff.Kind.LOCK: "needs a new line in pipeline.lock",
+    diff.Kind.REPOSITORY: "needs a file swap",
+    diff.Kind.LOAD: "needs a model load",
+    diff.Kind.SERVER: "needs a new server",
+}
+
+
+def clean(text: str) -> str:
+    """Text from outside with its control characters shown, not obeyed."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def paint(text: str, style: str, *, colour: bool) -> str:
+    """The text in a terminal's colour, if colour is wanted."""
+    return f"\x1b[{_COLOURS[style]}m{text}\x1b[0m" if colour else text
+
+
+def show_plan(made: plan.Plan, *, colour: bool = False) -> str:
+    """The plan in the field's known words, drift apart from planned changes."""
+    lines = [clean(f"Note: {note}") for note in made.notes]
+    drift = [change for change in made.changes if change.drift]
+    planned = [change for change in made.changes if not change.drift]
+    if drift:
+        lines += ["Changed outside the pipeline:", "", *_changes(drift, colour=colour), ""]
+    if planned:
+        lines += ["Planned changes:", "", *_changes(planned, colour=colour), ""]
+    lines.append(summary(made))
+    return "\n".join(lines) + "\n"
+
+
+def summary(made: plan.Plan) -> str:
+    """The closing line."""
+    if not made.changes:
+        return _NO_CHANGES
+    counted = plan.counts(made)
+    return f"Plan: {counted.add} to add, {counted.change} to change, {counted.remove} to remove."
+
+
+def _changes(changes: Iterable[diff.Change], *, colour: bool) -> Iterator[str]:
+    for change in changes:
+        sign = paint(f"{change.act.value:>3}", change.act.value, colour=colour)
+        need = "" if change.act is diff.Act.REMOVE else f"  ({_NEEDS[change.kind]})"
+        yield f"{sign} {_SUBJECTS[change.kind]} {clean(change.subject)}{need}"
+        for field in change.fields:
+            yield f"        {clean(field.path)}: {_value(field.old)} -> {_value(field.new)}"
+
+
+def _value(value: object) -> str:
+    """A field's value, digests shortened: the whole ones are in --json."""
+    match value:
+        case None:
+            return "(none)"
+        case str() as text if re.fullmatch(r"(sha256:)?[0-9a-f]{64}", text):
+            return text[:19] if text.startswith("sha256:") else text[:12]
+        case str() as text:
+            return clean(text)
+        case other:
+            return clean(msgspec.json.encode(other).decode())
+
+
+def show_findings(found: Iterable[findings.Finding], *, colour: bool = False) -> str:
+    """One line a finding, `file:line:column: error: message`, with its hint below."""
+    lines: list[str] = []
+    for finding in found:
+        place = f"{finding.where}: " if finding.where else f"{_named(finding)}: " if finding.model else ""
+        word = paint(finding.severity.value, finding.severity.value, colour=colour)
+        path = f" [{clean(finding.where.path)}]" if finding.where and finding.where.path else ""
+        lines.append(f"{place}{word}: {clean(finding.message)}{path}")
+        if finding.hint:
+            lines.append(f"    {paint('hint', 'hint', colour=colour)}: {clean(finding.hint)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _named(finding: findings.Finding) -> str:
+    version = "" if finding.version is None else f" version {finding.version}"
+    return clean(f"model {finding.model}{version}")
+
+
+def show_error(error: errors.PipelineError, *, colour: bool = False) -> str:
+    """What went wrong, the details, every finding, and what to do next."""
+    lines = [f"{paint('error', 'error', colour=colour)}: {clean(error.message)}\n"]
+    lines += [f"    {clean(line)}\n" for line in error.details]
+    lines.append(show_findings(error.findings, colour=colour))
+    if error.hint:
+        lines.append(f"{paint('hint', 'hint', colour=colour)}: {clean(error.hint)}\n")
+    return "".join(lines)
+
+
+def annotations(found: Iterable[findings.Finding]) -> str:
+    """The findings as workflow commands of GitHub Actions, which shows them beside the line."""
+    return "".join(f"::{f.severity.value}{_position(f)}::{_escape(f'{f.message} {f.hint}'.strip())}\n" for f in found)
+
+
+def _position(finding: findings.Finding) -> str:
+    if finding.where is None:
+        return ""
+    where = finding.where
+    return f" file={_escape(where.file, extra=True)},line={where.line},col={where.column}"
+
+
+def _escape(text: str, *, extra: bool = False) -> str:
+    """GitHub's escapes for workflow commands: data, and (`extra`) properties."""
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace(":", "%3A").replace(",", "%2C") if extra else text
