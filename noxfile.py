@@ -189,9 +189,10 @@ def environment(group: str) -> Path:
             fcntl.flock(alone, fcntl.LOCK_EX)
             if not stands(folder, stamp):
                 (folder / "stamp").unlink(missing_ok=True)
+                print(f"making .nox/{group} from requirements/{group}.txt", file=sys.stderr)
                 uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
                 target = ["--no-deps", "--python", f"{folder}/bin/python", "-r", str(requirements)]
-                uv("pip", "install", *target)
+                uv("pip", "install", *([] if sys.stderr.isatty() else ["--quiet"]), *target)
                 (folder / "stamp").write_text(stamp)
     return folder / "bin"
 
