@@ -22,7 +22,14 @@ import nox
 
 ROOT = Path(__file__).parent
 ENVIRONMENTS = ROOT / ".nox"
-GROUPS = {"core": (), "torch": ("torch",), "dev": ("torch", "dev", "nox"), "nox": ("nox",)}
+GROUPS = {
+    "core": (),
+    "torch": ("torch",),
+    "dev": ("torch", "dev", "nox"),
+    "nox": ("nox",),
+    "benchmarks": ("benchmarks",),
+}
+ALONE = {"nox", "benchmarks"}  # these have nothing of the program in them
 HEADER = """\
 # Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
 # The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt
@@ -126,6 +133,7 @@ def tests_full(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Measure against the field's tools, in turn: nox -s benchmarks -- plan"""
     names = session.posargs or sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
+    environment("benchmarks")
     interpreter = environment("dev") / "python"
     for name in names:
         session.run(str(interpreter), f"benchmarks/{name}.py", external=True, env=torch_here(interpreter))
@@ -144,7 +152,7 @@ def pins(session: nox.Session) -> None:
     for group, names in GROUPS.items():
         target = ROOT / "requirements" / f"{group}.txt"
         words = [word for name in names for word in ("--group", name)]
-        source = [] if group == "nox" else ["pyproject.toml"]
+        source = [] if group in ALONE else ["pyproject.toml"]
         options = ["--python-version", "3.11", "--no-header", "--annotation-style", "line", "--quiet"]
         uv("pip", "compile", *source, *words, *options, "-o", str(target), *session.posargs)
         # A local label (+cpu) tells where a build came from, not which version it is.

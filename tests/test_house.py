@@ -92,7 +92,7 @@ def test_licence_is_apache() -> None:
     assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("group", ["core", "torch", "dev", "nox"])
+@pytest.mark.parametrize("group", ["core", "torch", "dev", "nox", "benchmarks"])
 def test_requirements_are_pinned(group: str) -> None:
     """Every line pins one package exactly, with no option, address or path."""
     lines = (ROOT / "requirements" / f"{group}.txt").read_text().splitlines()
