@@ -37,11 +37,11 @@ def main() -> None:
     print("bert:", ask(server, "bert", {"input__0": ids, "input__1": mask}, "output__0"))
 
     ids, mask = tokens(tokenizer, [QUESTION, *SENTENCES])
-    question, *others = ask(server, "minilm", {"input_ids": ids, "attention_mask": mask}, "sentence_embedding")
+    embeddings = ask(server, "minilm", {"input_ids": ids, "attention_mask": mask}, "sentence_embedding")
+    question, others = embeddings[0], embeddings[1:]
+    ranked = sorted(zip(others @ question, SENTENCES, strict=True), reverse=True)
     print(f"minilm: nearest to {QUESTION!r}")
-    for likeness, sentence in sorted(
-        ((float(question @ other), text) for other, text in zip(others, SENTENCES, strict=True)), reverse=True
-    ):
+    for likeness, sentence in ranked:
         print(f"  {likeness:6.3f}  {sentence}")
 
 
