@@ -1,0 +1,212 @@
+"""What Triton runs for a model of the `pytorch` backend: one process an instance, one forward a batch.
+
+Triton imports this file as the module `model`, with the folder `pipeline` of this package copied beside it. Start-up
+is mostly the import of torch, so nothing else that is heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+# Before site-packages: the copy beside this file is the one that the server's fingerprint covers.
+sys.path.insert(0, os.path.dirname(__file__))
+
+import torch
+import triton_python_backend_utils as pb_utils
+
+from pipeline.triton_backends.pytorch import parameters, rules
+
+_TRITON = {name: triton for triton, name in rules.TORCH.items()} | {"bfloat16": "TYPE_BF16"}
+_BADLY_SHARED = {torch.bool}  # this release's DLPack hands booleans over as bytes
+
+
+class Failed(Exception):  # noqa: N818 - never shown
+    """A request that cannot be answered, with Triton's code of the error's kind."""
+
+    def __init__(self, code: Any, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TritonPythonModel:
+    """The interface that Triton's Python backend asks for."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Loads the TorchScript file and matches its arguments to the config. A refusal's class says its status."""
+        try:
+            self._load(args)
+        except rules.Refused as refused:
+            # Triton shows the class's name before the text: so the line reads as the C++ backend's does.
+            raise type(refused.status, (Exception,), {})(str(refused)) from None
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answers a batch of requests by one forward; without a batch axis each request has its own."""
+        groups = [requests] if self._batched else [[request] for request in requests]
+        answers: list[Any] = []
+        for group in groups:
+            try:
+                answers += self._answer(group)
+            except Failed as failed:
+                error = pb_utils.TritonError(str(failed), failed.code)
+                answers += [pb_utils.InferenceResponse(error=error) for _ in group]
+        return answers
+
+    def _load(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        self._batched = config.get("max_batch_size", 0) > 0
+        self._set = parameters.parse(config)
+        self._device = _device(args)
+        _configure(self._set, parameters.threads(config, _cores()))
+        module = _read(config, args["model_version"], None if args["model_instance_kind"] == "MODEL" else self._device)
+        # The bare method: no hooks of nn.Module, which cost more than a small model's forward.
+        self._forward: Callable[..., Any] = module._c._get_method("forward")
+        warnings: list[str] = []
+        arguments = [
+            rules.Argument(argument.name, argument.type.kind(), str(argument.type))
+            for argument in self._forward.schema.arguments[1:]
+        ]
+        self._module = module
+        self._inputs = rules.inputs(config, arguments, warnings)
+        self._outputs = rules.outputs(config, warnings)
+        for warning in warnings:
+            pb_utils.Logger.log_warn(warning)
+
+    def _answer(self, requests: Sequence[Any]) -> list[Any]:
+        given = [{tensor.name(): tensor for tensor in request.inputs()} for request in requests]
+        with torch.inference_mode(self._set.inference_mode), torch.no_grad():
+            taken = [(tensor, [self._take(tensor, each) for each in given]) for tensor in self._inputs.tensors]
+            # Triton has seen to it that all inputs of a request share the batch axis.
+            sizes = [len(each) for each in taken[0][1]] if not taken[0][0].ragged else [_rows(each) for each in given]
+            results = _results(self._run([(tensor, _join(tensor, parts)) for tensor, parts in taken]))
+            columns = [self._give(output, results, sizes) for output in self._outputs]
+        return [pb_utils.InferenceResponse(list(row)) for row in zip(*columns, strict=True)]
+
+    def _take(self, tensor: rules.Tensor, given: dict[str, Any]) -> Any:
+        """A request's tensor as torch has it, sharing Triton's memory; text as a list."""
+        value = given.get(tensor.name)
+        if value is None:
+            raise Failed(pb_utils.TritonError.INVALID_ARG, f"expected input '{tensor.name}' in the request")
+        if tensor.dtype == "TYPE_STRING":
+            return [text.decode("utf-8", "surrogateescape") for text in value.as_numpy().ravel()]
+        found = torch.utils.dlpack.from_dlpack(value.to_dlpack())
+        if tensor.dtype == "TYPE_BOOL" and found.dtype != torch.bool:
+            found = found.view(torch.bool)
+        return found if found.device == self._device else found.to(self._device)
+
+    def _run(self, inputs: list[tuple[rules.Tensor, Any]]) -> Any:
+        try:
+            if self._inputs.as_dict:
+                return self._forward({tensor.name: value for tensor, value in inputs})
+            values = [value for _, value in sorted(inputs, key=lambda item: item[0].position)]
+            return self._forward(*values)
+        except Exception as error:
+            raise Failed(pb_utils.TritonError.INTERNAL, f"PyTorch execute failure: {error}") from None
+
+    def _give(self, output: rules.Tensor, results: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
+        """One output's part for each request. Raises Failed as the C++ backend answers."""
+        if output.position >= len(results):
+            text = f"The output {output.name} in the model configuration refers to an output index which doesn't exist."
+            raise Failed(pb_utils.TritonError.INVALID_ARG, f"{text} This model has {len(results)} outputs")
+        result = results[output.position]
+        if isinstance(result, list):
+            parts = [pb_utils.np.array([text.encode() for text in result], dtype=pb_utils.np.object_)]
+            return [pb_utils.Tensor(output.name, part) for part in parts]
+        _check(output, result)
+        if len(sizes) == 1 or not self._batched:
+            return [_tensor(output.name, result)]
+        if result.shape[0] != sum(sizes):
+            text = f"output '{output.name}' has {result.shape[0]} rows for a batch of {sum(sizes)}"
+            raise Failed(pb_utils.TritonError.INTERNAL, text)
+        return [_tensor(output.name, part) for part in result.split(list(sizes))]
+
+
+def _read(config: dict[str, Any], version: str, device: Any) -> Any:
+    """Loads the version's file; `device` None leaves every tensor where the file says."""
+    path = os.path.join(pb_utils.get_model_dir(), config.get("default_model_filename") or "model.pt")
+    name = config["name"]
+    if not os.path.exists(path):
+        raise rules.Refused("Unavailable", f"unable to find '{path}' for model instance '{name}' version {version}")
+    try:
+        return torch.jit.load(path, map_location=device)
+    except Exception as error:
+        raise rules.Refused("Internal", f"failed to load model '{name}': {error}") from None
+
+
+def _device(args: dict[str, str]) -> Any:
+    if args["model_instance_kind"] == "GPU" and torch.cuda.is_available():
+        return torch.device("cuda", int(args["model_instance_device_id"]))
+    return torch.device("cpu")
+
+
+def _cores() -> int:
+    """The cores that this process may use: its affinity, and the quota of its control group where one is set."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        return max(1, min(cores, -(-int(quota) // int(period))))
+    except (OSError, ValueError):
+        return cores
+
+
+def _configure(chosen: parameters.Parameters, threads: int) -> None:
+    """Sets the process's threads and TorchScript's executor: one instance has a process of its own."""
+    torch.set_num_threads(chosen.intra_op or threads)
+    torch.set_num_interop_threads(chosen.inter_op or threads)
+    torch._C._set_graph_executor_optimize(chosen.optimize)
+    if chosen.jit_profiling is not None:
+        torch._C._jit_set_profiling_mode(chosen.jit_profiling)
+    if chosen.jit_executor is not None:
+        torch._C._jit_set_profiling_executor(chosen.jit_executor)
+    if chosen.tensor_fuser is not None:
+        torch._C._jit_set_texpr_fuser_enabled(chosen.tensor_fuser)
+
+
+def _join(tensor: rules.Tensor, parts: list[Any]) -> Any:
+    """The parts of all requests as one tensor; a single part is passed on as it is."""
+    if tensor.ragged:
+        parts = [part.reshape(-1) for part in parts]
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], list):
+        return [text for part in parts for text in part]
+    return torch.cat(parts)
+
+
+def _rows(given: dict[str, Any]) -> int:
+    return int(next(iter(given.values())).shape()[0])
+
+
+def _results(found: Any) -> Sequence[Any]:
+    """What forward() gave, as a row of tensors and lists of text. Raises Failed with the C++ backend's texts."""
+    row = found if isinstance(found, tuple) else (found,)
+    for index, result in enumerate(row):
+        if isinstance(result, torch.Tensor) or (isinstance(result, list) and all(isinstance(x, str) for x in result)):
+            continue
+        where = f"output at index {index}" if isinstance(found, tuple) else "output"
+        text = f"{where} must be of type Tensor, List[str] or Tuple containing one of these two types. It should not be"
+        what = "a List / Dictionary of Tensors or a Scalar"
+        raise Failed(pb_utils.TritonError.INTERNAL, f"PyTorch execute failure: {text} {what}")
+    return row
+
+
+def _check(output: rules.Tensor, result: Any) -> None:
+    name = str(result.dtype).removeprefix("torch.")
+    got = _TRITON.get(name, "TYPE_<invalid>")
+    if got != output.dtype:
+        text = f"configuration expects datatype {output.dtype} for output '{output.name}', model provides {got}"
+        raise Failed(pb_utils.TritonError.INVALID_ARG, text)
+    if result.dim() == 0:
+        raise Failed(pb_utils.TritonError.INVALID_ARG, f"output '{output.name}' is a scalar which is not supported.")
+
+
+def _tensor(name: str, value: Any) -> Any:
+    """A response's tensor. Triton copies it into its shared memory once; nothing is copied here but for odd layouts."""
+    value = value.detach().cpu().contiguous()
+    if value.dtype in _BADLY_SHARED:
+        return pb_utils.Tensor(name, value.numpy())
+    return pb_utils.Tensor.from_dlpack(name, torch.utils.dlpack.to_dlpack(value))
