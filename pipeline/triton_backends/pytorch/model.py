@@ -4,16 +4,19 @@ Triton imports this file as the module `model`, with the folder `pipeline` of th
 is mostly the import of torch, so nothing else that is heavy may be imported here.
 """
 
+# ruff: noqa: ANN401, SLF001 - Triton gives no types, and TorchScript's switches have no public names
+
 from __future__ import annotations
 
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 # Before site-packages: the copy beside this file is the one that the server's fingerprint covers.
-sys.path.insert(0, os.path.dirname(__file__))
+sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
 import triton_python_backend_utils as pb_utils
@@ -126,14 +129,14 @@ class TritonPythonModel:
 
 def _read(config: dict[str, Any], version: str, device: Any) -> Any:
     """Loads the version's file; `device` None leaves every tensor where the file says."""
-    path = os.path.join(pb_utils.get_model_dir(), config.get("default_model_filename") or "model.pt")
+    path = Path(pb_utils.get_model_dir(), config.get("default_model_filename") or "model.pt")
     name = config["name"]
-    if not os.path.exists(path):
-        raise rules.Refused("Unavailable", f"unable to find '{path}' for model instance '{name}' version {version}")
+    if not path.exists():
+        raise rules.Refused(rules.UNAVAILABLE, f"unable to find '{path}' for model instance '{name}' version {version}")
     try:
         return torch.jit.load(path, map_location=device)
     except Exception as error:
-        raise rules.Refused("Internal", f"failed to load model '{name}': {error}") from None
+        raise rules.Refused(rules.INTERNAL, f"failed to load model '{name}': {error}") from None
 
 
 def _device(args: dict[str, str]) -> Any:
@@ -146,8 +149,7 @@ def _cores() -> int:
     """The cores that this process may use: its affinity, and the quota of its control group where one is set."""
     cores = len(os.sched_getaffinity(0))
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         return max(1, min(cores, -(-int(quota) // int(period))))
     except (OSError, ValueError):
         return cores

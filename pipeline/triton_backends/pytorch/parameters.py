@@ -57,7 +57,7 @@ def _boolean(values: Mapping[str, str], key: str) -> bool | None:
     if text is None:
         return None
     if text.lower() not in _BOOLEANS:
-        raise rules.Refused("Invalid argument", f"failed to convert '{text}' to boolean")
+        raise rules.Refused(rules.INVALID, f"failed to convert '{text}' to boolean")
     return _BOOLEANS[text.lower()]
 
 
@@ -67,5 +67,5 @@ def _count(values: Mapping[str, str], key: str) -> int | None:
         return None
     match = _INTEGER.match(text)
     if match is None or not -(2**31) <= int(match[1]) < 2**31:
-        raise rules.Refused("Invalid argument", f"failed to convert '{text}' to integral number")
+        raise rules.Refused(rules.INVALID, f"failed to convert '{text}' to integral number")
     return int(match[1]) if int(match[1]) > 0 else None
