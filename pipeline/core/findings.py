@@ -41,6 +41,37 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: int | None = None
 
 
+class Mismatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an output differs from its golden.
+
+    `reason` is one of missing, unexpected, dtype, shape, not-finite, value. `expected` and `got` are texts: names of
+    types, shapes, or the values at `index`, the worst place, counted from 0. `share` is the share of elements that
+    are out of tolerance, `violations` their number; the errors are the largest finite ones of all elements.
+    """
+
+    output: str
+    reason: str
+    expected: str
+    got: str
+    index: tuple[int, ...] | None = None
+    max_abs: float | None = None
+    max_rel: float | None = None
+    share: float | None = None
+    violations: int | None = None
+
+    def __str__(self) -> str:
+        place = "" if self.index is None else f"[{', '.join(map(str, self.index))}]"
+        text = f"{self.output}{place}: {self.reason}: expected {self.expected}, got {self.got}"
+        numbers = [
+            f"{name} {value:.3g}"
+            for name, value in (("max abs error", self.max_abs), ("max rel error", self.max_rel))
+            if value is not None
+        ]
+        if self.share is not None:
+            numbers.append(f"{self.violations} elements ({self.share:.2%}) out of tolerance")
+        return f"{text} ({', '.join(numbers)})" if numbers else text
+
+
 def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings that must stop a run."""
     return tuple(finding for finding in findings if finding.severity is Severity.ERROR)
