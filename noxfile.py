@@ -219,9 +219,10 @@ def uv(*words: str) -> None:
     beside = Path(sys.executable).with_name("uv")
     program = str(beside) if beside.exists() else shutil.which("uv")
     if program is None:
-        msg = "uv is missing: pip install -r requirements/nox.txt"
-        raise SystemExit(msg)
-    subprocess.run([program, *words], cwd=ROOT, env=uv_variables(pip_settings()) | os.environ, check=True)
+        sys.exit("uv is missing: pip install -r requirements/nox.txt")
+    command = [program, *words]
+    if code := subprocess.run(command, cwd=ROOT, env=uv_variables(pip_settings()) | os.environ, check=False).returncode:
+        sys.exit(f"{' '.join(command[:3])} ended with {code}: mend what it says above, then run this session again")
 
 
 def pip_settings() -> dict[str, str]:
