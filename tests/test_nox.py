@@ -98,8 +98,16 @@ def test_killed_creation_is_done_again(place: Path) -> None:
     assert answers(noxfile.environment("core"))
 
 
-def test_creations_at_once_make_one(place: Path) -> None:
+def test_creations_at_once_make_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions that start together wait for one creation and share it."""
+    real, calls = noxfile.uv, place / "calls"
+
+    def noted(*words: str) -> None:
+        with calls.open("a") as file:
+            file.write(f"{words[0]}\n")
+        real(*words)
+
+    monkeypatch.setattr(noxfile, "uv", noted)
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=noxfile.environment, args=("core",)) for _ in range(4)]
     for process in processes:
@@ -107,6 +115,7 @@ def test_creations_at_once_make_one(place: Path) -> None:
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
+    assert calls.read_text().split() == ["venv", "pip"]
     assert answers(noxfile.environment("core"))
 
 
