@@ -1,0 +1,55 @@
+"""Exporters: how an eager model becomes an artifact that Triton serves. METHODS is their only registry.
+
+An exporter speaks numpy: `export` writes the artifact, `load` reads one back as a `Runner`. What runs in the export
+process imports torch inside its functions, so that this table can be read anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pipeline.core import build
+from pipeline.edges.exporters import torchscript
+from pipeline.edges.exporters.worker import JOB, RESULT, Failure, Job, Result, command, environment, read
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+__all__ = ["JOB", "METHODS", "RESULT", "Failure", "Job", "Method", "Result", "command", "environment", "read"]
+
+Runner = Callable[["Arrays"], "dict[str, npt.NDArray[np.generic]]"]
+"""Inputs by name, in the declared types, to outputs by name."""
+
+
+class Method(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to export. `version` counts up whenever this code gives other bytes: it is part of the build key.
+
+    `export(module, example, build, folder)` writes `filename` into `folder`; `example` are inputs to record a run
+    with. `load(path, build)` reads the artifact back. Both raise errors.PipelineError for what a user can mend.
+    """
+
+    platform: str
+    filename: str
+    version: int
+    export: Callable[[torch.nn.Module, Arrays, build.Build, Path], None]
+    load: Callable[[Path, build.Build], Runner]
+
+
+METHODS: dict[str, Method] = {
+    "trace": Method(
+        platform="pytorch_libtorch", filename="model.pt", version=1, export=torchscript.trace, load=torchscript.load
+    ),
+    "script": Method(
+        platform="pytorch_libtorch", filename="model.pt", version=1, export=torchscript.script, load=torchscript.load
+    ),
+}
+ADOPTED = METHODS["trace"]
+"""How the artifact of a `file` source is read: TorchScript, the one format there is."""

@@ -1,0 +1,117 @@
+"""The export process seen from its parent: how it is called, what it is given, and what it leaves.
+
+The parent writes JOB into a fresh folder, runs `command(python) + [job, folder]` with `environment()` over a scrubbed
+environment, and reads the folder with `read`. The process leaves the artifact, `golden.safetensors` and, last of all,
+RESULT: a Result, or one with the failure that stopped it. What it was not able to tell stands in its last lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+import pipeline
+from pipeline.core import build, errors
+
+JOB = "job.json"
+RESULT = "result.json"
+GOLDEN = "golden.safetensors"
+
+# The package is found by its own place alone: the folder it lies in may hold another environment's libraries.
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import pipeline; del sys.path[0]; "
+    "from pipeline.stages import build; sys.exit(build.main(sys.argv[2:]))"
+)
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What to build, and where its bytes lie: the spec's folder, the fetched source, and the tokenizer's folder."""
+
+    build: build.Build
+    root: str
+    source: str | None = None
+    tokenizer: str | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an export stopped. `unverified` where something did not match its digest."""
+
+    message: str
+    hint: str = ""
+    details: tuple[str, ...] = ()
+    unverified: bool = False
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an export left, as build.Built has it without the key; or `failure`, and then nothing else counts."""
+
+    files: dict[str, build.File] = {}
+    golden: str = ""
+    reproducible: bool = True
+    checks: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
+def command(python: Path) -> list[str]:
+    """The words that start the export process; the paths of the job file and of the output folder follow."""
+    home = Path(pipeline.__file__).resolve().parent.parent
+    return [str(python), "-P", "-c", _BOOT, str(home)]
+
+
+def environment() -> dict[str, str]:
+    """Variables that make the numbers the same on every machine, and keep the process off the network.
+
+    One thread, and no vector instructions beyond AVX2, since the order of additions depends on both (MKL's and
+    oneDNN's manuals; ATEN_CPU_CAPABILITY is torch's own). No GPU: goldens are the CPU's.
+    """
+    return {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_CBWR": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONHASHSEED": "0",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def read(folder: Path, *, what: str, code: int, reason: str, tail: Sequence[str]) -> Result:
+    """What the process left in `folder`. `what` names the build (`bert version 1`), the rest tells how it ended.
+
+    Raises errors.PipelineError (errors.Unverified for a digest) with its failure, or with its end and last lines.
+    """
+    failed = f"the export of {what} failed"
+    try:
+        result = msgspec.json.decode((folder / RESULT).read_bytes(), type=Result)
+    except (OSError, msgspec.DecodeError):
+        result = None
+    if result is not None and result.failure is not None:
+        told = result.failure
+        kind = errors.Unverified if told.unverified else errors.PipelineError
+        msg = f"{failed}: {told.message}"
+        raise kind(msg, hint=told.hint, details=told.details)
+    if code != 0:
+        msg = f"{failed}: its process {reason}"
+        raise errors.PipelineError(msg, hint="Its last lines are below; the model's source is at fault.", details=tail)
+    if result is None or not _is_whole(folder, result):
+        msg = f"{failed}: its process {reason}, but left no whole artifact"
+        raise errors.PipelineError(msg, hint="The model's code ended the process by itself.", details=tail)
+    return result
+
+
+def _is_whole(folder: Path, result: Result) -> bool:
+    """True when every file that the result names is there in its size, and the golden too."""
+    there = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    named = {name: file.size for name, file in result.files.items()}
+    return bool(named) and named.items() <= there.items() and GOLDEN in there

@@ -1,0 +1,191 @@
+"""Goldens on disk, and the inputs they are made of: texts as token ids, or numbers drawn from a seed.
+
+The file is `golden.safetensors`: tensors `<batch>/input/<name>` and `<batch>/output/<name>` in the declared types, and
+one metadata key `pipeline` with {"format": 1, "texts": {"<batch>": [...]}} as canonical JSON. The answers come from
+elsewhere. numpy, tokenizers and safetensors are imported inside functions.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.core import build, errors, spec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+    Arrays = dict[str, npt.NDArray[Any]]
+
+FILE = "golden.safetensors"
+FORMAT = 1
+TOKENIZED = ("input_ids", "attention_mask", "token_type_ids")
+MIDDLE = 8
+"""The size of a named axis in random inputs, within the axis's bounds."""
+NUMPY = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+}
+
+
+def texts(made: build.Build, batch: int) -> tuple[str, ...]:
+    """The texts of a batch: the declared ones in turn, until it is full; none where inputs are random."""
+    declared = made.golden.texts
+    return tuple(declared[row % len(declared)] for row in range(batch)) if declared else ()
+
+
+def axes(made: build.Build) -> tuple[str, ...]:
+    """The named axes of the inputs, without the batch axis, sorted."""
+    named = {size for tensor in made.inputs.values() for size in tensor.shape if isinstance(size, str)}
+    return tuple(sorted(named - {spec.BATCH} if made.max_batch_size else named))
+
+
+def inputs(made: build.Build, batch: int, *, sizes: Mapping[str, int], tokenizer: Path | None) -> Arrays:
+    """Every declared input for one batch, each different from every other.
+
+    `sizes` fixes named axes; another one is as long as the longest text needs, or MIDDLE. `tokenizer` is the folder
+    with tokenizer.json. Raises errors.PipelineError when texts cannot be turned into the declared inputs.
+    """
+    words = _tokens(made, batch, sizes, tokenizer) if made.golden.texts else {}
+    chosen = {**{axis: _middle(made, axis) for axis in axes(made)}, **sizes, spec.BATCH: batch}
+    for name, values in words.items():
+        chosen |= {axis: length for axis, length in zip(made.inputs[name].shape, values.shape, strict=True)
+                   if isinstance(axis, str)}  # fmt: skip
+    return {name: words[name] if name in words else _drawn(made, name, batch, chosen) for name in made.inputs}
+
+
+def save(path: Path, cases: Mapping[int, tuple[Arrays, Arrays]], made: build.Build) -> None:
+    """Write the golden file; equal goldens give equal bytes."""
+    import numpy as np  # noqa: PLC0415
+    from safetensors.numpy import save_file  # noqa: PLC0415
+
+    tensors: Arrays = {}
+    for batch, (given, answers) in cases.items():
+        for kind, arrays in (("input", given), ("output", answers)):
+            tensors |= {f"{batch}/{kind}/{name}": np.ascontiguousarray(array) for name, array in arrays.items()}
+    words = {str(batch): texts(made, batch) for batch in cases if made.golden.texts}
+    about = build.canonical({"format": FORMAT, "texts": words}).decode()
+    save_file(tensors, str(path), metadata={"pipeline": about})
+
+
+def _argument(made: build.Build, name: str) -> str:
+    return made.inputs[name].argument or name
+
+
+def _middle(made: build.Build, axis: str) -> int:
+    bounds = made.axes.get(axis)
+    return MIDDLE if bounds is None else min(max(MIDDLE, bounds.min), bounds.max)
+
+
+def _tokens(made: build.Build, batch: int, sizes: Mapping[str, int], tokenizer: Path | None) -> Arrays:
+    """The inputs that come from the tokenizer, as [batch, tokens], or [tokens] without a batch axis."""
+    import numpy as np  # noqa: PLC0415
+
+    names = [name for name in made.inputs if _argument(made, name) in TOKENIZED]
+    if not names:
+        msg = f"golden.texts need an input whose argument is one of {', '.join(TOKENIZED)}"
+        raise errors.PipelineError(msg, hint="Set `argument` on the inputs, or remove golden.texts.")
+    encoded = _encoded(made, names[0], texts(made, batch), sizes, tokenizer)
+    fields = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+    found = {}
+    for name in names:
+        rows = [getattr(one, fields[_argument(made, name)]) for one in encoded]
+        array = np.array(rows, dtype=NUMPY[made.inputs[name].dtype])
+        found[name] = array if len(made.inputs[name].shape) > 1 else array[0]
+    return found
+
+
+def _encoded(
+    made: build.Build, name: str, words: tuple[str, ...], sizes: Mapping[str, int], tokenizer: Path | None
+) -> list[Any]:
+    """The texts as tokens: of the declared size, or as long as the longest one within the axis's bounds."""
+    size = made.inputs[name].shape[-1]
+    bounds = made.axes.get(size) if isinstance(size, str) else None
+    fixed = sizes.get(size) if isinstance(size, str) else size
+    encoder = _tokenizer(tokenizer)
+    limit = fixed or (bounds.max if bounds else None)
+    if limit is None:
+        encoder.no_truncation()
+    else:
+        _truncate(encoder, limit)
+    encoder.no_padding()
+    found = encoder.encode_batch(list(words))
+    longest = max(len(one.ids) for one in found)
+    wanted = fixed or max(longest, bounds.min if bounds else 1)
+    pad = next((entry for entry in ("[PAD]", "<pad>") if encoder.token_to_id(entry) is not None), None)
+    for one in found:
+        one.pad(wanted, pad_id=encoder.token_to_id(pad) if pad else 0, pad_token=pad or "[PAD]")
+    return list(found)
+
+
+def _truncate(encoder: Any, limit: int) -> None:  # noqa: ANN401 - tokenizers has no types here
+    """Cut at `limit` tokens; below what the tokenizer itself adds to a text (`[CLS]`, `[SEP]`) add nothing."""
+    added = encoder.num_special_tokens_to_add(is_pair=False)
+    if limit <= added:
+        import tokenizers  # noqa: PLC0415
+
+        encoder.post_processor = tokenizers.processors.Sequence([])
+    encoder.enable_truncation(limit)
+
+
+def _tokenizer(folder: Path | None) -> Any:  # noqa: ANN401 - tokenizers has no types here
+    import tokenizers  # noqa: PLC0415
+
+    path = folder / "tokenizer.json" if folder is not None else None
+    if path is None or not path.is_file():
+        msg = "golden.texts need a tokenizer, and the source has no tokenizer.json"
+        raise errors.PipelineError(msg, hint="Name a model whose source has one in golden.tokenizer.")
+    return tokenizers.Tokenizer.from_str(_text(path))
+
+
+@functools.cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _drawn(made: build.Build, name: str, batch: int, sizes: Mapping[str, int]) -> Array:
+    """Numbers of the input's own stream: PCG64 seeded by seed, name and batch, the same on every machine."""
+    import numpy as np  # noqa: PLC0415
+
+    declared = made.inputs[name]
+    if declared.dtype not in NUMPY:
+        msg = f"input {name} is {declared.dtype}, for which no golden can be drawn"
+        raise errors.PipelineError(msg, hint="Use another type.")
+    shape = tuple(size if isinstance(size, int) else sizes[size] for size in declared.shape)
+    seed = hashlib.sha256(f"{made.golden.seed}\n{name}\n{batch}".encode()).digest()
+    draw = np.random.Generator(np.random.PCG64(int.from_bytes(seed, "big")))
+    kind = np.dtype(NUMPY[declared.dtype])
+    if declared.values is not None:
+        low, high = declared.values.low, declared.values.high
+        if kind.kind == "f":
+            return (low + (high - low) * draw.random(shape)).astype(kind)
+        return draw.integers(int(low), int(high), size=shape, dtype=np.int64).astype(kind)
+    if _argument(made, name) == "attention_mask" and shape:
+        return _mask(draw, shape).astype(kind)
+    if kind.kind == "f":
+        return draw.standard_normal(shape).astype(kind)
+    high = 2 if kind.kind == "b" or _argument(made, name) == "token_type_ids" else 100
+    return draw.integers(0, high, size=shape, dtype=np.int64).astype(kind)
+
+
+def _mask(draw: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Ones, then zeros: each row has at least one token."""
+    import numpy as np  # noqa: PLC0415
+
+    lengths = draw.integers(1, shape[-1] + 1, size=(*shape[:-1], 1))
+    return np.asarray(np.arange(shape[-1]) < lengths)

@@ -1,0 +1,227 @@
+"""What runs inside the export process: `python -m pipeline.stages.build JOB.json FOLDER`.
+
+The eager model gives the goldens, the exporter the artifact, and the artifact, read back from its file, must agree
+with the eager model wherever the declared shapes may vary. Only the torch environment's libraries are imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import importlib.metadata
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core import build, compare, errors, findings, spec
+from pipeline.edges import exporters, goldens, sources
+from pipeline.edges.exporters import torchscript
+
+Arrays = dict[str, npt.NDArray[Any]]
+Runner = Callable[[Arrays], Arrays]
+Cases = dict[int, tuple[Arrays, Arrays]]
+
+EXAMPLE_BATCH = 2
+"""A run is recorded at a batch that is not 1: what is special about 1 must not be recorded as the rule."""
+NO_MEMORY = ("can't allocate memory", "bad_alloc", "not enough memory")
+PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> int:
+    """Build what the job file says into the folder; the exit code is 0 when the Result there has no failure.
+
+    What the user can mend becomes a failure in the Result. Anything else, a limit that was hit included, goes up and
+    is seen in the last lines.
+    """
+    job_file, folder = Path(argv[0]), Path(argv[1])
+    with contextlib.suppress(AttributeError):  # Linux only: end with the parent, however that ends
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    job = msgspec.json.decode(job_file.read_bytes(), type=exporters.Job)
+    try:
+        result = run(job, folder)
+    except errors.PipelineError as error:
+        if isinstance(error.__cause__, MemoryError) or any(sign in str(error.__cause__) for sign in NO_MEMORY):
+            raise
+        unverified = isinstance(error, errors.Unverified)
+        failure = exporters.Failure(
+            message=error.message, hint=error.hint, details=error.details, unverified=unverified
+        )
+        result = exporters.Result(failure=failure)
+    (folder / exporters.RESULT).write_bytes(msgspec.json.encode(result))
+    return 0 if result.failure is None else 1
+
+
+def run(job: exporters.Job, folder: Path) -> exporters.Result:
+    """Load, ask, export, read back, compare. Raises errors.PipelineError."""
+    made = job.build
+    check_toolchain(made.toolchain)
+    torchscript.prepare()
+    tokenizer = Path(job.tokenizer or job.source or job.root)
+    if made.export is None:
+        method = exporters.ADOPTED
+        shutil.copyfile(str(job.source), folder / method.filename)
+        reference = artifact = method.load(folder / method.filename, made)
+        cases = _goldens(made, reference, tokenizer, folder)
+        checks = []
+    else:
+        method = exporters.METHODS[made.export.method]
+        module = sources.load(made.source, Path(job.source) if job.source else None, root=Path(job.root))
+        reference = torchscript.eager(module, made)
+        cases = _goldens(made, reference, tokenizer, folder)
+        batch = min(EXAMPLE_BATCH, made.max_batch_size or EXAMPLE_BATCH)
+        method.export(module, goldens.inputs(made, batch, sizes={}, tokenizer=tokenizer), made, folder)
+        artifact = method.load(folder / method.filename, made)
+        checks = _check_batches(made, artifact, cases)
+    checks += _check_axes(made, reference, artifact, tokenizer)
+    golden = _file(folder / goldens.FILE).sha256
+    return exporters.Result(
+        files={method.filename: _file(folder / method.filename)}, golden=golden, checks=tuple(checks)
+    )
+
+
+def check_toolchain(expected: Mapping[str, str]) -> None:
+    """Raises errors.PipelineError unless this process has the Python and the libraries that the build key names."""
+    for name, version in sorted(expected.items()):
+        got = f"{sys.version_info.major}.{sys.version_info.minor}" if name == "python" else _installed(name)
+        if got.partition("+")[0] != version.partition("+")[0]:
+            msg = f"the build asks for {name} {version}, and this environment has {got or 'none'}"
+            raise errors.PipelineError(msg, hint="Make the torch environment again, from requirements/torch.txt.")
+
+
+def _installed(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _goldens(made: build.Build, reference: Runner, tokenizer: Path, folder: Path) -> Cases:
+    """Ask the reference at every golden batch, and write the file. Raises errors.PipelineError for bad answers."""
+    cases: Cases = {}
+    for batch in made.batches:
+        given = goldens.inputs(made, batch, sizes={}, tokenizer=tokenizer)
+        answers = _asked(reference, given, f"the model fails on its golden inputs of batch {batch}")
+        for name, answer in answers.items():
+            _check_answer(made, name, answer, _sizes(made, given, batch))
+        cases[batch] = (given, answers)
+    goldens.save(folder / goldens.FILE, cases, made)
+    return cases
+
+
+def _asked(reference: Runner, given: Arrays, failed: str) -> Arrays:
+    try:
+        return reference(given)
+    except errors.PipelineError:
+        raise
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        msg = f"{failed}: {type(error).__name__}: {lines[-1] if lines else ''}"
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in given.items())
+        hint = "Correct the inputs (shape, dtype, argument, values, axes) or the model."
+        raise errors.PipelineError(msg, hint=hint, details=(f"inputs: {shapes}", *lines[:-1][-8:])) from error
+
+
+def _sizes(made: build.Build, given: Arrays, batch: int) -> dict[str, int]:
+    """What the named axes were in these inputs."""
+    sizes = {spec.BATCH: batch} if made.max_batch_size else {}
+    for name, declared in made.inputs.items():
+        named = zip(declared.shape, given[name].shape, strict=True)
+        sizes |= {axis: size for axis, size in named if isinstance(axis, str)}
+    return sizes
+
+
+def _check_answer(made: build.Build, name: str, answer: npt.NDArray[Any], sizes: Mapping[str, int]) -> None:
+    """The declared type and shape, and finite. Raises errors.PipelineError."""
+    declared = made.outputs[name]
+    wanted = [sizes.get(size, size) if isinstance(size, str) else size for size in declared.shape]
+    same = len(wanted) == answer.ndim and all(
+        isinstance(size, str) or size == got for size, got in zip(wanted, answer.shape, strict=True)
+    )
+    if not same or answer.dtype != goldens.NUMPY[declared.dtype]:
+        got = f"{answer.dtype} {list(answer.shape)}"
+        msg = f"output {name} is declared {declared.dtype} {wanted}, and the model gives {got}"
+        raise errors.PipelineError(msg, hint=f"Correct outputs.{name}, or choose another result.")
+    if declared.finite and answer.dtype.kind == "f" and not np.isfinite(answer).all():
+        msg = f"output {name} of the model itself has NaN or infinity"
+        raise errors.PipelineError(msg, hint=f"Correct the model, or set outputs.{name}.finite: false.")
+
+
+def _check_batches(made: build.Build, artifact: Runner, cases: Cases) -> list[str]:
+    """The artifact agrees at every golden batch. Raises errors.PipelineError naming the batch axis or the values."""
+    told = {batch: _difference(made, artifact, given, answers) for batch, (given, answers) in cases.items()}
+    bad = {batch: difference for batch, difference in told.items() if isinstance(difference, str)}
+    good = [batch for batch in told if batch not in bad]
+    if bad and good and made.max_batch_size:
+        raise _baked(spec.BATCH, good, bad)
+    for batch, difference in bad.items():
+        msg = f"the artifact does not answer as the eager model does at batch {batch}: {difference}"
+        raise errors.PipelineError(msg, hint="Change the model so that it can be exported, or use the other method.")
+    return [f"batch {batch}: max abs error {error:.1e}" for batch, error in told.items()]
+
+
+def _check_axes(made: build.Build, reference: Runner, artifact: Runner, tokenizer: Path) -> list[str]:
+    """The artifact agrees at both bounds of every named axis, at batch 1. Raises errors.PipelineError."""
+    checks = []
+    for axis in goldens.axes(made):
+        if axis not in made.axes:
+            continue
+        bad, good = {}, []
+        for size in sorted({made.axes[axis].min, made.axes[axis].max}):
+            given = goldens.inputs(made, 1, sizes={axis: size}, tokenizer=tokenizer)
+            answers = _asked(reference, given, f"the model itself cannot take `{axis}` of {size}")
+            difference = _difference(made, artifact, given, answers)
+            if isinstance(difference, str):
+                bad[size] = difference
+            else:
+                good.append(size)
+                checks.append(f"{axis} {size}: max abs error {difference:.1e}")
+        if bad:
+            raise _baked(axis, good, bad)
+    return checks
+
+
+def _baked(axis: str, good: list[int], bad: Mapping[int, str]) -> errors.PipelineError:
+    sizes = ", ".join(map(str, bad))
+    works = f"it agrees at {', '.join(map(str, good))}, and " if good else ""
+    msg = f"the export has baked in a size of axis `{axis}`: {works}at {sizes} it does not"
+    hint = f"Take sizes from tensors in the model's code (x.shape), or declare a fixed size in place of `{axis}`."
+    return errors.PipelineError(msg, hint=hint, details=[f"{axis} {size}: {problem}" for size, problem in bad.items()])
+
+
+def _difference(made: build.Build, artifact: Runner, given: Arrays, answers: Arrays) -> str | float:
+    """The largest absolute error where all is within tolerance, else what is wrong in words."""
+    try:
+        got = artifact(given)
+    except errors.PipelineError as error:
+        return error.message
+    except RuntimeError as error:
+        return ([line for line in str(error).splitlines() if line.strip()] or ["RuntimeError"])[-1].strip()
+    found = compare.answers(answers, got, made.outputs, made.golden.tolerance)
+    if found:
+        return _words(found[0])
+    wide = ((answers[name].astype(np.float64), got[name].astype(np.float64)) for name in answers)
+    return max((float(np.nanmax(np.abs(a - b), initial=0.0)) for a, b in wide), default=0.0)
+
+
+def _words(mismatch: findings.Mismatch) -> str:
+    place = f"{list(mismatch.index)}" if mismatch.index else ""
+    size = "" if mismatch.max_abs is None else f" (max abs error {mismatch.max_abs:.3g})"
+    told = f"{mismatch.reason} of {mismatch.output}{place}"
+    return f"{told}: expected {mismatch.expected}, got {mismatch.got}{size}"
+
+
+def _file(path: Path) -> build.File:
+    with path.open("rb") as stream:
+        return build.File(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), size=path.stat().st_size)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
