@@ -6,6 +6,7 @@ Run it after `nox`: .nox/torch/bin/python examples/client.py
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import tokenizers
 import yaml
 from tritonclient import http
+from tritonclient.utils import InferenceServerException
 
 ROOT = Path(__file__).parents[1]
 QUESTION = "A man is eating food."
@@ -73,4 +75,7 @@ def ask(server: http.InferenceServerClient, model: str, values: dict[str, npt.ND
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, InferenceServerException) as error:
+        sys.exit(f"the server gave no answer ({error}): start it with nox, or name another one with --url")
