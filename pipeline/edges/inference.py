@@ -93,9 +93,9 @@ def infer(  # noqa: PLR0913 - each is a part of the question
     port: int,
     model: str,
     version: int,
+    *,
     inputs: dict[str, np.ndarray],
     outputs: tuple[str, ...],
-    *,
     timeout: float = 60.0,
 ) -> dict[str, np.ndarray]:
     """One question over a connection of its own; see `Client.infer`."""

@@ -1,4 +1,6 @@
-"""Triton's management interface over HTTP: identity, health, configs, the model repository. No inference in here.
+"""Triton's management interface over HTTP: identity, health, configs, the model repository.
+
+The one inference in here is the health check: whether a version answers at all. What it answers is for `inference`.
 
 Only `http.client` is used, and it is imported when a call is made: a command that asks no server pays nothing.
 The paths are those of Triton's HTTP/REST protocol (KServe v2 with Triton's extensions).
@@ -6,6 +8,9 @@ The paths are those of Triton's HTTP/REST protocol (KServe v2 with Triton's exte
 
 from __future__ import annotations
 
+import math
+import struct
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import msgspec
@@ -22,6 +27,14 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     version: str
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor to ask with: Triton's data type without TYPE_, and the whole shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +111,29 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         """The counts and times of a model's versions."""
         return self._object(f"/v2/models/{_quote(model)}/stats")
 
+    def answers(self, model: str, version: int, tensors: Iterable[Question]) -> None:
+        """Asks a version one real question, all ones, and throws the answer away: that is what health means.
+
+        Raises PipelineError with the server's own words where it does not answer.
+        """
+        asked = tuple(tensors)
+        parts = [_ones(tensor) for tensor in asked]
+        inputs = [
+            {
+                "name": t.name,
+                "datatype": "BYTES" if t.dtype == "STRING" else t.dtype,
+                "shape": t.shape,
+                "parameters": {"binary_data_size": len(part)},
+            }
+            for t, part in zip(asked, parts, strict=True)
+        ]
+        head = msgspec.json.encode({"inputs": inputs, "parameters": {"binary_data_output": True}})
+        path = f"/v2/models/{_quote(model)}/versions/{version}/infer"
+        headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
+        status, data = self._call("POST", path, b"".join((head, *parts)), self.timeout, headers)
+        if status != 200:
+            self._refused(status, path, data)
+
     def load(self, model: str, *, timeout: float) -> None:
         """Loads a model, or loads it again; returns when Triton has, within `timeout` seconds."""
         self._json("POST", f"/v2/repository/models/{_quote(model)}/load", b"{}", timeout=timeout)
@@ -120,7 +156,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             self._no_triton()
         return found
 
-    def _json(self, method: str, path: str, body: bytes | None = None, *, timeout: float | None = None) -> Any:
+    def _json(self, method: str, path: str, body: bytes | None = None, *, timeout: float | None = None) -> Any:  # noqa: ANN401 - any JSON
         """The decoded answer. A refusal becomes a PipelineError with Triton's own words."""
         status, data = self._call(method, path, body, timeout or self.timeout)
         try:
@@ -129,16 +165,24 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             self._no_triton()
         if status == 200:
             return found
-        said = found.get("error") if isinstance(found, dict) else None
-        msg = f"Triton on {self.place} answered {status} to {path}: {printable(str(said or 'no reason given'))}"
-        raise errors.PipelineError(msg, hint="Read the server's log: `status` names it.")
+        return self._refused(status, path, data)
 
-    def _call(self, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
+    def _refused(self, status: int, path: str, data: bytes) -> NoReturn:
+        try:
+            said = msgspec.json.decode(data, type=dict[str, object]).get("error")
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            said = None
+        msg = f"Triton on {self.place} answered {status} to {path}: {printable(str(said or 'no reason given'))}"
+        raise errors.PipelineError(msg, hint="Read the server's log.")
+
+    def _call(
+        self, method: str, path: str, body: bytes | None, timeout: float, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
         import http.client  # noqa: PLC0415 - 10 ms that a command without a server does not pay
 
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=timeout)
         try:
-            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            connection.request(method, path, body, headers or {})
             response = connection.getresponse()
             return response.status, response.read()
         except TimeoutError as error:
@@ -168,6 +212,15 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text.strip()
     )
+
+
+def _ones(tensor: Question) -> bytes:
+    """A tensor of ones as Triton's binary extension has it: little-endian, and text with its length before it."""
+    one = {"BOOL": b"\1", "FP16": struct.pack("<e", 1), "BF16": b"\x80\x3f", "FP32": struct.pack("<f", 1)}
+    one |= {"FP64": struct.pack("<d", 1), "BYTES": struct.pack("<I", 1) + b"1", "STRING": struct.pack("<I", 1) + b"1"}
+    sizes = {"8": 1, "16": 2, "32": 4, "64": 8}
+    each = one.get(tensor.dtype) or (1).to_bytes(sizes["".join(filter(str.isdigit, tensor.dtype))], "little")
+    return each * math.prod(tensor.shape)
 
 
 def _quote(name: str) -> str:

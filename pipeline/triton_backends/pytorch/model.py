@@ -4,8 +4,6 @@ Triton imports this file as the module `model`, with the folder `pipeline` of th
 is mostly the import of torch, so nothing else that is heavy may be imported here.
 """
 
-# ruff: noqa: ANN401, SLF001 - Triton gives no types, and TorchScript's switches have no public names
-
 from __future__ import annotations
 
 import json
@@ -27,7 +25,7 @@ _TRITON = {name: triton for triton, name in rules.TORCH.items()} | {"bfloat16": 
 _BADLY_SHARED = {torch.bool}  # this release's DLPack hands booleans over as bytes
 
 
-class Failed(Exception):  # noqa: N818 - never shown
+class Failed(Exception):
     """A request that cannot be answered, with Triton's code of the error's kind."""
 
     def __init__(self, code: Any, message: str) -> None:

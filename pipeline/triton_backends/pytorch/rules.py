@@ -29,7 +29,7 @@ UNAVAILABLE = "Unavailable"
 CONTROLS = ("CONTROL_SEQUENCE_START", "CONTROL_SEQUENCE_END", "CONTROL_SEQUENCE_READY", "CONTROL_SEQUENCE_CORRID")
 
 
-class Refused(Exception):  # noqa: N818 - its name is never shown, `status` is
+class Refused(Exception):
     """The model cannot be served. `status` is Triton's name of the error's kind, such as `Invalid argument`."""
 
     def __init__(self, status: str, message: str) -> None:
@@ -150,8 +150,8 @@ def _input_positions(
     if "__" in odd[0]:
         warn.append(
             f"input '{odd[0]}' or previous input(s) are neither an input argument to the model '{config['name']}' nor"
-            " do they follow the <name>__<index> naming convention. Falling back to enforcing strict ordering from model "
-            "configuration."
+            " do they follow the <name>__<index> naming convention. Falling back to enforcing strict ordering from"
+            " model configuration."
         )
     return list(range(len(names)))
 

@@ -1,0 +1,28 @@
+"""The embedded runtime: the real `tritonserver` as a process of this machine, detached, on the loopback address.
+
+What other rooms may use is named here; how it is done lies in the modules: `toolkit` finds and lays out the programs,
+`launch` says how the server is started, `record` which process is ours, `server` starts and stops, `log` reads.
+"""
+
+from pipeline.edges.embedded.launch import Launch, fingerprint
+from pipeline.edges.embedded.log import Fault, faults, reason, tail
+from pipeline.edges.embedded.record import Running, find
+from pipeline.edges.embedded.server import alive, kill, start, stop, tidy
+from pipeline.edges.embedded.toolkit import backends
+
+__all__ = [
+    "Fault",
+    "Launch",
+    "Running",
+    "alive",
+    "backends",
+    "faults",
+    "find",
+    "fingerprint",
+    "kill",
+    "reason",
+    "start",
+    "stop",
+    "tail",
+    "tidy",
+]

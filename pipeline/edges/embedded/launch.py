@@ -1,0 +1,108 @@
+"""How an embedded server is started: its command line, its environment, and the fingerprint of both.
+
+Nothing is started here, and the files that are read are the backend's own few sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from pathlib import Path
+
+import msgspec
+
+from pipeline.core import build, spec
+from pipeline.edges.embedded import toolkit
+
+ADDRESS = "127.0.0.1"
+_PASSED = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+"""What the server gets of this process's environment: nothing that could be a secret."""
+
+_FIXED = (
+    "--model-control-mode=explicit",
+    # One bad model must not take the good ones' reasons along: `serve` decides what a failure means.
+    "--exit-on-error=false",
+    # The configs are whole. Completion would start each model's stub twice, and import torch twice.
+    "--disable-auto-complete-config",
+    f"--http-address={ADDRESS}",
+    f"--grpc-address={ADDRESS}",
+    f"--metrics-address={ADDRESS}",
+    "--allow-sagemaker=false",
+    "--allow-vertex-ai=false",
+    "--allow-gpu-metrics=false",
+    "--pinned-memory-pool-byte-size=0",
+)
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """A server to start.
+
+    `python` is the interpreter of the torch environment, `backends` the folder that backend directories are made in,
+    `stop_timeout` the seconds that a stopping server leaves to requests in flight.
+    """
+
+    repository: Path
+    backends: Path
+    python: Path
+    ports: spec.Ports
+    models: tuple[str, ...]
+    stop_timeout: float = 30.0
+
+
+def fingerprint(launch: Launch) -> str:
+    """The digest of all that only a new server can change; the list of models can change in a running one."""
+    return build.digest(
+        {
+            "repository": str(launch.repository),
+            "python": str(launch.python),
+            "ports": launch.ports,
+            "stop_timeout": launch.stop_timeout,
+            "options": _FIXED,
+            "backend": {name: _digest(path) for name, path in toolkit.ours().items()},
+            "installed": _installed(launch.python),
+        }
+    )
+
+
+def command(launch: Launch, *, server: Path, backends: Path, nonce: str) -> list[str]:
+    """The server's command line. The nonce is in it, so that the process can be known again for certain."""
+    return [
+        str(server),
+        f"--id=pipeline-{nonce}",
+        f"--model-repository={launch.repository}",
+        f"--backend-directory={backends}",
+        f"--http-port={launch.ports.http}",
+        f"--grpc-port={launch.ports.grpc}",
+        f"--metrics-port={launch.ports.metrics}",
+        f"--exit-timeout-secs={math.ceil(launch.stop_timeout)}",
+        f"--backend-config=python,shm-region-prefix-name=pipeline_{nonce}_",
+        *_FIXED,
+        *(f"--load-model={name}" for name in launch.models),
+    ]
+
+
+def environment(python: Path, libraries: tuple[Path, ...]) -> dict[str, str]:
+    """The server's whole environment. Triton's stub takes the Python environment of the first `python3` on PATH."""
+    passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    return passed | {
+        "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
+        "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
+    }
+
+
+def _installed(python: Path) -> list[str]:
+    """The releases of torch and Triton beside an interpreter, read off the names of their metadata folders."""
+    site = python.parent.parent.glob("lib/python3*/site-packages")
+    return sorted(
+        path.name
+        for folder in site
+        for name in ("torch", "nvidia_pytriton")
+        for path in folder.glob(f"{name}-*.dist-info")
+    )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

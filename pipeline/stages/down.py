@@ -1,0 +1,20 @@
+"""Down: stops the server, after the requests in flight were answered."""
+
+from __future__ import annotations
+
+from pipeline import edges
+from pipeline.edges import embedded
+
+
+def down(project: edges.Project, *, say: edges.Say) -> bool:
+    """Stops the project's server and removes what is its own; whether one ran.
+
+    What a dead server left (processes, shared memory, the record) is removed too. Raises PipelineError where the
+    record is damaged.
+    """
+    running = embedded.find(project.run)
+    if running is None:
+        embedded.tidy(project.run)
+        return False
+    embedded.stop(running, timeout=running.stop_timeout, say=say)
+    return True
