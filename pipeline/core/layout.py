@@ -10,13 +10,14 @@ from pipeline.core import build, config, errors, lock, spec, state
 At = tuple[str, int]
 """A model version: the model's name and the version's number."""
 
-EXPORTER = 1  # raised when the code that writes artifacts or goldens changes what it writes
-
-
 def builds(
-    declared: spec.Spec, resolved: Mapping[At, build.Resolved], toolchain: dict[str, str]
+    declared: spec.Spec,
+    resolved: Mapping[At, build.Resolved],
+    toolchain: dict[str, str],
+    exporters: Mapping[str | None, int],
 ) -> dict[At, build.Build]:
-    """The build of every declared version. `resolved` has the source of each."""
+    """The build of every declared version. `resolved` has the source of each, `exporters` the code version of each
+    export method (of None: of adopted files)."""
     return {
         (model.name, number): build.Build(
             model=model.name,
@@ -31,7 +32,7 @@ def builds(
             batches=spec.batches(model),
             tokenizer=_tokenizer(declared, model, number, resolved),
             toolchain=toolchain,
-            exporter=EXPORTER,
+            exporter=exporters[version.export.method if version.export else None],
         )
         for model in declared.models.values()
         for number, version in model.versions.items()
@@ -104,19 +105,24 @@ def _config_sha256(model: spec.Model, model_digest: str, locked: lock.Lock | Non
 
 
 def next_lock(
-    declared: spec.Spec, made: Mapping[At, build.Build], built: Mapping[At, build.Built]
+    declared: spec.Spec,
+    made: Mapping[At, build.Build],
+    built: Mapping[At, build.Built],
+    *,
+    kept: Mapping[str, lock.Model],
 ) -> lock.Lock:
-    """The lock after every build is there."""
-    models: dict[str, lock.Model] = {}
-    toolchain: dict[str, str] = {}
+    """The lock after every build is there; models in `kept` stay as they are."""
+    models: dict[str, lock.Model] = dict(kept)
+    toolchain = next((each.toolchain for each in made.values()), {})
     for name, model in declared.models.items():
+        if name in kept:
+            continue
         versions: dict[str, lock.Version] = {}
         for number in sorted(model.versions):
             at = (name, number)
             if at not in built:
                 msg = f"{name} version {number} is not built"
                 raise errors.PipelineError(msg, hint="Run `export` first.")
-            toolchain |= made[at].toolchain
             versions[str(number)] = lock.Version(
                 source=made[at].source,
                 key=built[at].key,

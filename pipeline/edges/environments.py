@@ -54,3 +54,11 @@ def interpreter(root: Path) -> Path:
         return Path(sys.executable)
     msg = "there is no environment with PyTorch here"
     raise errors.Unfit(msg, hint="Make it with `nox -s environment -- torch`, or run the nox session of this command.")
+
+
+def expected(root: Path) -> Path:
+    """The interpreter that has torch, or, where there is none yet, the one that nox would make."""
+    try:
+        return interpreter(root)
+    except errors.Unfit:
+        return root / ".nox" / "torch" / "bin" / "python"

@@ -189,3 +189,24 @@ def _mask(draw: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
     lengths = draw.integers(1, shape[-1] + 1, size=(*shape[:-1], 1))
     return np.asarray(np.arange(shape[-1]) < lengths)
+
+
+def read(path: Path) -> Arrays:
+    """Every tensor of a golden file, by its whole name. Raises PipelineError for a file that is none."""
+    import safetensors  # noqa: PLC0415
+    from safetensors.numpy import load_file  # noqa: PLC0415
+
+    try:
+        found: Arrays = load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        msg = f"{path} is no golden: {error}"
+        raise errors.PipelineError(msg, hint="Run `export`: it makes goldens anew.") from error
+    return found
+
+
+def distance(first: Array, second: Array) -> float:
+    """The largest absolute difference of two arrays of one shape and type; infinity where only one has a number."""
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    gaps = np.abs(np.where(same, 0.0, a - b))
+    return float(np.nan_to_num(gaps, nan=np.inf).max(initial=0.0))

@@ -1,0 +1,90 @@
+"""Export: builds what the store lacks, each artifact in a process of its own, and publishes it whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from pipeline import edges
+from pipeline.core import build, errors, spec
+from pipeline.edges import exporters, files, process, sources, store
+
+_ADOPTING = 900.0  # seconds for a `file` source, which has no export to carry a limit
+
+
+def export(
+    missing: Mapping[str, build.Build], *, project: edges.Project, stored: store.Store, python: Path, say: edges.Say
+) -> None:
+    """Builds every missing key. `python` is the interpreter of the torch environment.
+
+    A build that fails leaves nothing behind and does not keep the others from being built. Raises PipelineError
+    with every failure at the end.
+    """
+    failures: list[errors.PipelineError] = []
+    for key, made in missing.items():
+        what = f"{made.model} version {made.version}"
+        say(f"exporting {what}")
+        try:
+            built = _build(key, made, project=project, stored=stored, python=python, say=say)
+        except (errors.Busy, errors.Unfit, errors.Interrupted):
+            raise
+        except errors.PipelineError as error:
+            failures.append(error)
+            continue
+        for line in built.checks:
+            say(f"  {line}")
+    if failures:
+        raise _together(failures)
+
+
+def _build(  # noqa: PLR0913 - each is a part of where and how
+    key: str, made: build.Build, *, project: edges.Project, stored: store.Store, python: Path, say: edges.Say
+) -> build.Built:
+    what = f"{made.model} version {made.version}"
+    job = exporters.Job(
+        build=made,
+        root=str(project.root),
+        source=_fetched(made.source, project, say),
+        tokenizer=_fetched(made.tokenizer, project, say) if made.tokenizer else None,
+    )
+    with stored.stage() as aside:
+        order, output = aside / exporters.JOB, aside / "output"
+        files.make_folder(output)
+        files.write(order, msgspec.json.encode(job))
+        ended = process.run(
+            [*exporters.command(python), str(order), str(output)],
+            cwd=project.root,
+            env=exporters.environment(),
+            timeout=_timeout(made.export),
+        )
+        result = exporters.read(output, what=what, code=ended.code, reason=ended.reason, tail=ended.tail)
+        (output / exporters.RESULT).unlink()
+        built = build.Built(
+            key=key,
+            files=result.files,
+            golden=result.golden,
+            reproducible=result.reproducible,
+            checks=result.checks,
+        )
+        stored.publish(key, output, built)
+    return built
+
+
+def _timeout(export: spec.Export | None) -> float:
+    return export.timeout if export else _ADOPTING
+
+
+def _fetched(source: build.Resolved, project: edges.Project, say: edges.Say) -> str | None:
+    found = sources.fetch(source, root=project.root, cache=project.sources, say=say)
+    return None if found is None else str(found)
+
+
+def _together(failures: list[errors.PipelineError]) -> errors.PipelineError:
+    """One failure as it is; several as one error with all their words."""
+    if len(failures) == 1:
+        return failures[0]
+    kind = type(failures[0]) if len({type(each) for each in failures}) == 1 else errors.PipelineError
+    lines = [line for each in failures for line in (each.message, *(f"  {detail}" for detail in each.details), each.hint)]
+    return kind(f"{len(failures)} exports failed", details=[line for line in lines if line])
