@@ -28,7 +28,7 @@ DTYPES: dict[str, torch.dtype] = {
 """What the PyTorch backend serves; it refuses the other types at load."""
 
 
-class Wrapper(torch.nn.Module):  # type: ignore[misc] - torch is not typed here
+class Wrapper(torch.nn.Module):  # type: ignore[misc]
     """Casts the declared inputs to what `model` wants, passes them on by name, picks, pools and casts the results.
 
     A transformers model wants integers in 64 bits and floats in its own type; any other module gets what was declared.
@@ -77,7 +77,8 @@ def wrap(model: torch.nn.Module, made: build.Build, *, scripted: bool = False) -
     """A Wrapper whose forward() has the argument names of signature.inputs. Raises errors.PipelineError for a type that
     TorchScript has no tensors of.
     """
-    dtypes = {name: tensor.dtype for name, tensor in [*made.inputs.items(), *made.outputs.items()]}
+    dtypes = {name: tensor.dtype for name, tensor in made.inputs.items()}
+    dtypes |= {name: tensor.dtype for name, tensor in made.outputs.items()}
     for name, dtype in dtypes.items():
         if dtype not in DTYPES:
             msg = f"tensor {name} is {dtype}, which Triton's PyTorch backend does not take"
@@ -92,7 +93,7 @@ def wrap(model: torch.nn.Module, made: build.Build, *, scripted: bool = False) -
 
     # The tracer takes the artifact's argument names from the signature.
     forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapper.forward = forward
+    wrapper.forward = forward  # type: ignore[method-assign]
     return wrapper
 
 

@@ -55,7 +55,8 @@ def stream(url: str, *, headers: Mapping[str, str], limit: int, bounds: Bounds) 
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in RETRIED:
-                _fail(url, f"HTTP status {error.code}")
+                # urllib itself answers a redirect to another kind of address, or too many of them, with this.
+                _fail(url, f"HTTP status {error.code}" if error.code >= 400 else "refused a redirect")
             problem = f"HTTP status {error.code}"
         except (OSError, http.client.HTTPException) as error:
             problem = str(getattr(error, "reason", None) or error) or type(error).__name__

@@ -24,11 +24,11 @@ def resolve(declared: str | spec.FactorySource, asked: request.Request) -> build
     from pipeline.edges.sources import imports  # noqa: PLC0415 - ast costs more than all else here
 
     source = spec.FactorySource(callable=declared) if isinstance(declared, str) else declared
-    paths = list(imports.closure(source.callable.partition(":")[0], asked.root))
-    paths += [asked.root / name for name in source.files]
-    names = {path.relative_to(asked.root).as_posix(): path for path in paths}
+    code = imports.closure(source.callable.partition(":")[0], asked.root)
+    names = {path.relative_to(asked.root).as_posix(): path for path in code}
+    names |= {name: asked.root / name for name in source.files}
     for name, path in names.items():
-        if ".." in Path(name).parts:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
             msg = f"{name} lies outside the spec's folder"
             raise errors.PipelineError(msg, hint="A factory may name only files under the folder of the spec.")
         request.plain_file(path, name)
@@ -52,6 +52,7 @@ def load(resolved: build.Resolved, folder: Path | None, root: Path) -> torch.nn.
     """
     import torch  # noqa: PLC0415
 
+    sys.dont_write_bytecode = True  # the user's folder stays as it is
     before = set(sys.modules)
     sys.path.insert(0, str(root))
     make = _function(resolved.identity["callable"])
