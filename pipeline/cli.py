@@ -160,9 +160,9 @@ def _verify(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _status(options: argparse.Namespace, screen: Screen) -> int:
-    rows, pending = reconcile.status(_site(options, screen))
-    screen.show(render.show_status(rows), {"format": 1, "models": rows})
-    return errors.Exit.PENDING if pending else errors.Exit.FINE
+    found = reconcile.status(_site(options, screen))
+    screen.show(render.show_status(found.server, found.models), {"format": 1, **msgspec.structs.asdict(found)})
+    return errors.Exit.PENDING if found.pending else errors.Exit.FINE
 
 
 def _down(options: argparse.Namespace, screen: Screen) -> int:

@@ -191,3 +191,36 @@ def serve(site: Site) -> bool:
 def down(site: Site) -> bool:
     """Stops the server; whether one ran."""
     return stopping.down(site.project, say=site.say)
+
+
+def again(site: Site) -> Site:
+    """The same project with the lock read anew, after a step that may have written it."""
+    return msgspec.structs.replace(site, locked=locking.read(site.project))
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The server in words, a row a model, and whether anything is not as it should be."""
+
+    server: str
+    models: tuple[dict[str, str], ...]
+    pending: bool
+
+
+def status(site: Site) -> Status:
+    """What runs and what it serves, beside what should. Health is a real inference of the smallest tensors."""
+    goal, observed = desired(site, keys(builds(site))), observe(site)
+    site.known.save()
+    pending = {each.subject.partition("/")[0] for each in diff.changes(goal, observed)}
+    live = observed.server.models if observed.server else {}
+    rows = tuple(
+        {
+            "model": name,
+            "versions": ",".join(map(str, live[name].versions)) if name in live else "-",
+            "sync": "OutOfSync" if name in pending or serving.RUNTIME in pending else "Synced",
+            "health": serving.health(site.project, site.declared, name, live.get(name)),
+            "digest": (live[name].digest if name in live else None) or "-",
+        }
+        for name in sorted(site.chosen)
+    )
+    unhealthy = any(row["health"] != "Healthy" for row in rows)
+    return Status(server=serving.describe(site.project), models=rows, pending=bool(pending) or unhealthy)

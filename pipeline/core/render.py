@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from pipeline.core import diff, errors, findings, plan
+from pipeline.core import diff, errors, findings, plan, report
 
 _COLOURS = {"+": "32", "~": "33", "-": "31", "-/+": "31", "error": "31;1", "warning": "33;1", "hint": "36", "bold": "1"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -125,3 +125,30 @@ def _escape(text: str, *, extra: bool = False) -> str:
     """GitHub's escapes for workflow commands: data, and (`extra`) properties."""
     text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     return text.replace(":", "%3A").replace(",", "%2C") if extra else text
+
+
+def show_status(server: str, rows: Iterable[Mapping[str, str]]) -> str:
+    """The server in one line, and a table of the models."""
+    table = [["MODEL", "VERSIONS", "SYNC", "HEALTH", "DIGEST"]]
+    table += [[row["model"], row["versions"], row["sync"], row["health"], _value(row["digest"])] for row in rows]
+    widths = [max(len(line[column]) for line in table) for column in range(5)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    return clean(server) + "\n" + "\n".join(lines) + "\n"
+
+
+def show_report(made: report.Report, *, colour: bool = False) -> str:
+    """One line a golden, every mismatch in numbers, and the count that closes it."""
+    lines: list[str] = []
+    for case in made.cases:
+        word = paint(case.outcome, _OUTCOMES[case.outcome], colour=colour)
+        about = f"{case.model} {case.version}  {case.protocol}  batch {case.batch}"
+        lines.append(f"{word:<6} {clean(about)}  {case.milliseconds:.1f} ms")
+        lines += [f"       {clean(str(mismatch))}" for mismatch in case.mismatches]
+        lines += [f"       {clean(case.message)}"] * bool(case.message)
+        lines += [f"       to repeat it: {clean(case.folder)}"] * bool(case.folder)
+    text = "".join(f"{line}\n" for line in lines) + show_findings(made.findings, colour=colour)
+    good = sum(case.outcome == "passed" for case in made.cases)
+    return f"{text}{good} of {len(made.cases)} goldens verified against Triton {clean(made.server.version)}.\n"
+
+
+_OUTCOMES = {"passed": "+", "failed": "error", "error": "error"}

@@ -223,3 +223,22 @@ def _failed(running: embedded.Running, found: Iterable[findings.Finding], messag
 
 def _names(models: Mapping[str, state.Live]) -> str:
     return ", ".join(f"{name} {'/'.join(map(str, model.versions))}" for name, model in models.items()) or "no models"
+
+
+def health(project: edges.Project, declared: spec.Spec, name: str, live: state.Live | None) -> str:
+    """Healthy, Degraded or Missing: whether every live version of a model answers a real inference."""
+    running = embedded.find(project.run)
+    if running is None or live is None:
+        return "Missing"
+    client = triton.Client(port=running.ports.http)
+    answers = (_ask(client, declared, name, version) for version in live.versions)
+    return "Degraded" if any(answers) else "Healthy"
+
+
+def describe(project: edges.Project) -> str:
+    """The project's server in one line."""
+    running = embedded.find(project.run)
+    if running is None:
+        return "No server of this project runs."
+    ports = running.ports
+    return f"Triton ({RUNTIME}) pid {running.pid}: http {ports.http}, grpc {ports.grpc}, metrics {ports.metrics}."
