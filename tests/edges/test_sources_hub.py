@@ -136,8 +136,8 @@ def test_trouble_is_bounded_and_told(hub: hub_server.Hub, tmp_path: Path, troubl
     hub.trouble = trouble
     bounds = download.Bounds(attempts=3, total_seconds=1.5, silence_seconds=1.0, pause_seconds=0.01)
     began = time.monotonic()
+    url = f"{hub.url}/someone/model/resolve/{hub_server.COMMIT}/model.safetensors"
     with pytest.raises(errors.PipelineError, match=says):
-        url = f"{hub.url}/someone/model/resolve/{hub_server.COMMIT}/model.safetensors"
         download.get(url, headers={}, limit=len(WEIGHTS), bounds=bounds)
     assert time.monotonic() - began < 4
 
@@ -202,9 +202,15 @@ def test_code_without_leave_is_not_taken(hub: hub_server.Hub, tmp_path: Path) ->
     assert set(_resolve(tmp_path).files) == TAKEN
 
 
-@pytest.mark.parametrize("answer", [{}, {"sha": "main", "siblings": []}, {"sha": hub_server.COMMIT, "siblings": [{}]},
-                                    {"sha": hub_server.COMMIT, "siblings": [{"rfilename": "config.json"},
-                                                                            {"rfilename": "a.safetensors"}]}])  # fmt: skip
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"sha": "main", "siblings": []},
+        {"sha": hub_server.COMMIT, "siblings": [{}]},
+        {"sha": hub_server.COMMIT, "siblings": [{"rfilename": "config.json"}, {"rfilename": "a.safetensors"}]},
+    ],
+)
 def test_strange_listing_is_a_clear_error(hub: hub_server.Hub, tmp_path: Path, answer: dict[str, object]) -> None:
     """A listing that is not one is an error that points to the hub."""
     hub.listing = lambda _: answer
