@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         return int(errors.Exit.FAILED)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
+def _terminate(_number: int, _frame: FrameType | None) -> None:
     """SIGTERM ends a run as Ctrl-C does: what is unfinished is removed."""
     raise KeyboardInterrupt
 
@@ -92,7 +92,7 @@ Command = Callable[[argparse.Namespace, Screen], int]
 
 def _site(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
     path = Path(options.spec)
-    project = edges.Project(spec=Path(os.path.abspath(path)))
+    project = edges.Project(spec=path.absolute())
     return reconcile.visit(project, name=str(path), models=tuple(options.model), say=screen.say)
 
 
@@ -175,9 +175,9 @@ def _down(options: argparse.Namespace, screen: Screen) -> int:
 def _apply(options: argparse.Namespace, screen: Screen) -> int:
     with reconcile.writing(_site(options, screen), _words(options)) as site:
         reconcile.export(site, accept=options.accept_goldens)
-        site = reconcile.again(site)
-        reconcile.assemble(site)
-        reconcile.serve(site)
+        locked = reconcile.again(site)
+        reconcile.assemble(locked)
+        reconcile.serve(locked)
     return _verify(options, screen)
 
 

@@ -8,8 +8,19 @@ from collections.abc import Iterator
 import msgspec
 
 from pipeline import edges
-from pipeline.core import build, diff, errors, findings, layout, lock, parse, plan, report, spec, state
-from pipeline.edges import digests, embedded, environments, exclusive, exporters, files, folders, repository, sources, store
+from pipeline.core import build, diff, errors, layout, lock, parse, plan, spec, state
+from pipeline.edges import (
+    digests,
+    embedded,
+    environments,
+    exclusive,
+    exporters,
+    files,
+    folders,
+    repository,
+    sources,
+    store,
+)
 from pipeline.stages import assemble as assembling
 from pipeline.stages import down as stopping
 from pipeline.stages import export as exporting
@@ -146,14 +157,14 @@ def export(site: Site, *, accept: bool) -> None:
     made = builds(site, online=True)
     there = site.stored.keys()
     missing = {
-        build.key(each): each for (name, _), each in made.items() if name in site.chosen and build.key(each) not in there
+        build.key(each): each
+        for (name, _), each in made.items()
+        if name in site.chosen and build.key(each) not in there
     }
     if missing:
         python = environments.interpreter(site.project.root)
         exporting.export(missing, project=site.project, stored=site.stored, python=python, say=site.say)
-    locking.lock(
-        site.project, site.declared, made, site.locked, stored=site.stored, accept=accept, kept=site.kept
-    )
+    locking.lock(site.project, site.declared, made, site.locked, stored=site.stored, accept=accept, kept=site.kept)
 
 
 def assemble(site: Site) -> tuple[str, ...]:

@@ -115,9 +115,7 @@ def _server(new: state.Server | None, old: state.Server | None, desired: state.S
         yield from _live(name, new.models.get(name), old.models.get(name), desired.models.get(name))
 
 
-def _live(
-    name: str, new: state.Live | None, old: state.Live | None, model: state.Model | None
-) -> Iterator[Change]:
+def _live(name: str, new: state.Live | None, old: state.Live | None, model: state.Model | None) -> Iterator[Change]:
     if new is None:
         yield Change(kind=Kind.LOAD, act=Act.REMOVE, subject=name)
     elif old is None:

@@ -10,6 +10,7 @@ from pipeline.core import build, config, errors, lock, spec, state
 At = tuple[str, int]
 """A model version: the model's name and the version's number."""
 
+
 def builds(
     declared: spec.Spec,
     resolved: Mapping[At, build.Resolved],

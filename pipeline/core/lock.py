@@ -58,7 +58,7 @@ def parse(text: bytes, *, file: str) -> Lock:
         head = msgspec.json.decode(text, type=dict[str, object])
         if head.get("format") != FORMAT:
             msg = f"{file} has format {head.get('format')!r}, and this version reads format {FORMAT}"
-            raise errors.PipelineError(msg, hint="Use the version of the pipeline that wrote it, or make it anew with `lock`.")
+            raise errors.PipelineError(msg, hint="Use the version of the pipeline that wrote it, or make it anew.")
         lock = msgspec.convert(head, Lock)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         msg = f"{file} is not a lock: {error}"

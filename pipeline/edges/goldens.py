@@ -206,6 +206,8 @@ def read(path: Path) -> Arrays:
 
 def distance(first: Array, second: Array) -> float:
     """The largest absolute difference of two arrays of one shape and type; infinity where only one has a number."""
+    import numpy as np  # noqa: PLC0415
+
     a, b = first.astype(np.float64), second.astype(np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     gaps = np.abs(np.where(same, 0.0, a - b))

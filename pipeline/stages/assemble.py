@@ -7,7 +7,7 @@ from pipeline.core import errors, findings, layout, spec, state
 from pipeline.edges import digests, repository, store
 
 
-def assemble(
+def assemble(  # noqa: PLR0913 - both states, and where their files lie
     project: edges.Project,
     declared: spec.Spec,
     desired: state.State,

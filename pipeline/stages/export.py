@@ -86,5 +86,7 @@ def _together(failures: list[errors.PipelineError]) -> errors.PipelineError:
     if len(failures) == 1:
         return failures[0]
     kind = type(failures[0]) if len({type(each) for each in failures}) == 1 else errors.PipelineError
-    lines = [line for each in failures for line in (each.message, *(f"  {detail}" for detail in each.details), each.hint)]
+    lines = [
+        line for each in failures for line in (each.message, *(f"  {detail}" for detail in each.details), each.hint)
+    ]
     return kind(f"{len(failures)} exports failed", details=[line for line in lines if line])
