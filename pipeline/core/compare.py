@@ -60,7 +60,10 @@ def compare(
         found = _close(expected.astype(np.float64), got.astype(np.float64), tolerance, finite=finite)
     else:
         found = _exact(expected, got)
-    return None if found is None else msgspec.structs.replace(found, output=output)
+    if found is None or found.index is None:
+        return None
+    at = found.index
+    return msgspec.structs.replace(found, output=output, expected=_text(expected[at]), got=_text(got[at]))
 
 
 def _close(expected: Array, got: Array, tolerance: spec.Tolerance, *, finite: bool) -> findings.Mismatch | None:
@@ -93,8 +96,8 @@ def _found(expected: Array, got: Array, bad: Mask, badness: Array, error: Array 
     return findings.Mismatch(
         output="",
         reason="not-finite" if unreal else "value",
-        expected=_text(expected[index]),
-        got=_text(got[index]),
+        expected="",
+        got="",
         index=index,
         max_abs=None if error is None else _largest(error),
         max_rel=None if error is None else _largest(_relative(error, expected)),

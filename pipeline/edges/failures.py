@@ -1,0 +1,104 @@
+"""A folder for each answer that was not the golden one, with all that is needed to ask again without the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pipeline.core import report, spec
+from pipeline.edges import files, folders
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Arrays = Mapping[str, npt.NDArray[Any]]
+
+_REPEAT = '''"""Asks Triton once more what {model} version {version} answered otherwise than its golden.
+
+Needs tritonclient[{protocol}], numpy and safetensors: python repeat.py [HOST:PORT]
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import tritonclient.{protocol} as triton
+from safetensors.numpy import load_file
+from tritonclient.utils import np_to_triton_dtype
+
+here = Path(__file__).resolve().parent
+inputs, expected = load_file(here / "inputs.safetensors"), load_file(here / "expected.safetensors")
+client = triton.InferenceServerClient(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:{port}")
+asked = []
+for name, array in inputs.items():
+    asked.append(triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
+    asked[-1].set_data_from_numpy(array)
+answer = client.infer("{model}", asked, model_version="{version}")
+tolerances = {tolerances}
+wrong = 0
+for name, wanted in expected.items():
+    got = answer.as_numpy(name)
+    print(name, "expected", wanted.dtype, wanted.shape, "got", None if got is None else (got.dtype, got.shape))
+    if got is None or got.shape != wanted.shape or got.dtype != wanted.dtype:
+        wrong += 1
+        continue
+    error = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
+    rtol, atol = tolerances[name]
+    good = np.all(error <= atol + rtol * np.abs(wanted.astype(np.float64)))
+    wrong += not good
+    print("  largest error", error.max(initial=0.0), "agrees" if good else "does not agree")
+sys.exit(1 if wrong else 0)
+'''
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked and answered; `got` is empty where there was no answer."""
+
+    port: int
+    tolerances: dict[str, spec.Tolerance]
+    inputs: Any
+    expected: Any
+    got: Any
+
+
+def place(parent: Path, case: report.Case) -> Path:
+    """The folder of one case."""
+    return parent / f"{case.model}-{case.version}-{case.protocol}-b{case.batch}"
+
+
+def clear(parent: Path, case: report.Case) -> None:
+    """Removes what an earlier verification left of this case. Raises PipelineError."""
+    folders.remove(place(parent, case))
+
+
+def keep(parent: Path, case: report.Case, asked: Asked) -> None:
+    """Writes the folder: tensors as safetensors, `report.json`, and `repeat.py`. Raises PipelineError.
+
+    Texts have no form in safetensors and are left out.
+    """
+    target = place(parent, case)
+    script = _REPEAT.format(
+        model=case.model,
+        version=case.version,
+        protocol=case.protocol,
+        port=asked.port,
+        tolerances={name: (limit.rtol, limit.atol) for name, limit in asked.tolerances.items()},
+    )
+    with folders.stage(parent) as aside:
+        for name, arrays in (("inputs", asked.inputs), ("expected", asked.expected), ("got", asked.got)):
+            files.write(aside / f"{name}.safetensors", _pack(arrays))
+        files.write(aside / "repeat.py", script.encode())
+        files.write(aside / "report.json", msgspec.json.format(msgspec.json.encode(case), indent=2) + b"\n")
+        folders.remove(target)
+        folders.publish(aside, target)
+
+
+def _pack(arrays: Arrays) -> bytes:
+    import numpy as np  # noqa: PLC0415 - a command that compares nothing does not pay for it
+    from safetensors.numpy import save  # noqa: PLC0415
+
+    packed: bytes = save({name: np.ascontiguousarray(array) for name, array in arrays.items() if array.dtype != object})
+    return packed
