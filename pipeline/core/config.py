@@ -1,0 +1,162 @@
+"""A model's config.pbtxt: from the spec to plain data, and between plain data and text, through Triton's own protobuf.
+
+Plain data has protobuf field names and enum names. Protobuf is imported inside the functions that need it, since a
+plan of an up-to-date tree needs none of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.core import errors, spec
+
+DIGEST = "pipeline_digest"
+PLATFORM = "pytorch_libtorch"
+TYPED = frozenset(
+    {"name", "platform", "backend", "max_batch_size", "input", "output", "version_policy", "default_model_filename"}
+)
+"""Fields that the spec says elsewhere: `config:` may not say them again."""
+
+Data = dict[str, Any]
+
+
+def model_config(model: spec.Model, *, digest: str | None) -> Data:
+    """What the config of a model says. `digest` becomes the parameter `pipeline_digest`; None leaves it out."""
+    data: Data = {
+        "name": model.name,
+        "platform": PLATFORM,
+        "max_batch_size": model.max_batch_size,
+        "input": [_tensor(name, tensor, model) for name, tensor in model.inputs.items()],
+        "output": [_tensor(name, tensor, model) for name, tensor in model.outputs.items()],
+    }
+    policy = _version_policy(model.version_policy)
+    if policy is not None:
+        data["version_policy"] = policy
+    data |= model.config
+    if digest is not None:
+        data["parameters"] = {**data.get("parameters", {}), DIGEST: {"string_value": digest}}
+    return data
+
+
+def _tensor(name: str, tensor: spec.Input | spec.Output, model: spec.Model) -> Data:
+    """The batch axis leaves `dims` where Triton adds it by itself; a named axis may have any size."""
+    shape = tensor.shape[1:] if model.max_batch_size > 0 else tensor.shape
+    dims = [size if isinstance(size, int) else -1 for size in shape]
+    kind = "TYPE_STRING" if tensor.dtype == "STRING" else f"TYPE_{tensor.dtype}"
+    return {"name": name, "data_type": kind, "dims": dims}
+
+
+def _version_policy(policy: spec.VersionPolicy | str | None) -> Data | None:
+    match policy:
+        case "all":
+            return {"all": {}}
+        case spec.VersionPolicy(specific=tuple() as chosen):
+            return {"specific": {"versions": list(chosen)}}
+        case spec.VersionPolicy(latest=int() as count):
+            return {"latest": {"num_versions": count}}
+        case _:
+            return None
+
+
+def dump(data: Data) -> str:
+    """The text of config.pbtxt. Raises PipelineError for data that is no ModelConfig."""
+    from google.protobuf import text_format  # noqa: PLC0415
+
+    return text_format.MessageToString(_message(data), as_utf8=True)
+
+
+def parse(text: str) -> Data:
+    """The plain data of a config.pbtxt. Raises PipelineError, with the line, for text that Triton could not read."""
+    from google.protobuf import json_format, text_format  # noqa: PLC0415
+
+    message = _protobuf().ModelConfig()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        msg = f"config.pbtxt is no ModelConfig: {error}"
+        raise errors.PipelineError(msg, hint="Run `assemble`: it writes the config anew from the spec.") from error
+    data: Data = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return data
+
+
+def check(data: Data) -> tuple[str, ...]:
+    """What is wrong with plain data as a ModelConfig: an unknown field, a wrong enum or type."""
+    try:
+        _message(data)
+    except errors.PipelineError as error:
+        return (error.message,)
+    return ()
+
+
+def _message(data: Data) -> Any:  # noqa: ANN401 - a class that protobuf makes at run time
+    from google.protobuf import json_format  # noqa: PLC0415
+
+    try:
+        return json_format.ParseDict(data, _protobuf().ModelConfig())
+    except json_format.ParseError as error:
+        msg = str(error).replace('Message type "inference.ModelConfig" has no field', "ModelConfig has no field")
+        raise errors.PipelineError(msg, hint="See Triton's model_config.proto for the fields.") from error
+
+
+def differences(desired: Data, live: Data) -> tuple[tuple[str, Any, Any], ...]:
+    """Where two configs differ: path, desired and live value; None for absent.
+
+    What Triton 24.10 fills into a live config by itself is no difference: fields that hold protobuf's defaults, the
+    backend and file name that follow from the platform, one instance group, and preferred sizes of batches.
+    """
+    return tuple(_walk("", _filled(desired), _filled(live)))
+
+
+def _filled(data: Data) -> Data:
+    from google.protobuf import json_format  # noqa: PLC0415
+
+    full: Data = json_format.MessageToDict(
+        json_format.ParseDict(data, _protobuf().ModelConfig(), ignore_unknown_fields=True),
+        preserving_proto_field_name=True,
+    )
+    full.setdefault("backend", "pytorch")
+    full.setdefault("default_model_filename", "model.pt")
+    full.setdefault("version_policy", {"latest": {"num_versions": 1}})
+    full.pop("optimization", None) if not data.get("optimization") else None
+    return full
+
+
+def _walk(path: str, desired: object, live: object) -> Iterator[tuple[str, Any, Any]]:
+    match desired, live:
+        case dict(), dict():
+            for name in sorted(desired.keys() | live.keys()):
+                yield from _walk(f"{path}.{name}" if path else name, desired.get(name), live.get(name))
+        case list(), list() if len(desired) == len(live):
+            for index, (first, second) in enumerate(zip(desired, live, strict=True)):
+                yield from _walk(f"{path}[{index}]", first, second)
+        case _ if desired != live and not (desired is None and path in _FILLED):
+            yield path, desired, live
+
+
+_FILLED = frozenset({"instance_group", "optimization", "dynamic_batching.preferred_batch_size", "model_transaction_policy"})
+
+
+@functools.cache
+def _protobuf() -> Any:  # noqa: ANN401 - a module that protobuf generated
+    """Triton's generated module, by its path: importing tritonclient.grpc would import grpc, which nothing here needs."""
+    name = "pipeline_model_config_pb2"
+    package = importlib.util.find_spec("tritonclient")
+    if package is None or not package.submodule_search_locations:
+        msg = "tritonclient is not installed"
+        raise errors.Unfit(msg, hint="Install requirements/core.txt, or run the nox session of this command.")
+    path = Path(package.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py"
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    found = importlib.util.spec_from_loader(name, loader)
+    if found is None:
+        msg = f"{path} cannot be loaded"
+        raise errors.Unfit(msg, hint="Install requirements/core.txt anew.")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    loader.exec_module(module)
+    return module
