@@ -14,7 +14,7 @@ import msgspec
 
 import pipeline
 from pipeline import edges, reconcile
-from pipeline.core import errors, findings, plan, render
+from pipeline.core import errors, findings, plan, render, report
 
 _EPILOG = """\
 exit codes:
@@ -156,7 +156,7 @@ def _verify(options: argparse.Namespace, screen: Screen) -> int:
     site = _site(options, screen)
     made = reconcile.verify(site, json=options.report, junit=options.junit)
     screen.show(render.show_report(made, colour=screen.colour), made)
-    return errors.Exit.FINE if reconcile.passed(made) else errors.Exit.UNVERIFIED
+    return errors.Exit.FINE if report.passed(made) else errors.Exit.UNVERIFIED
 
 
 def _status(options: argparse.Namespace, screen: Screen) -> int:
@@ -181,12 +181,6 @@ def _apply(options: argparse.Namespace, screen: Screen) -> int:
     return _verify(options, screen)
 
 
-def _docs(options: argparse.Namespace, screen: Screen) -> int:
-    for path in reconcile.write_docs(Path(options.folder)):
-        screen.say(f"wrote {path}")
-    return errors.Exit.FINE
-
-
 _COMMANDS: dict[str, tuple[Command, str]] = {
     "validate": (_validate, "check the spec, every fault at once"),
     "plan": (_plan, "show what would change, and change nothing (exit 2 when something would)"),
@@ -199,7 +193,6 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
     "status": (_status, "tell what runs and what it serves (exit 2 when it is not what it should be)"),
     "down": (_down, "stop the server, requests in flight answered first"),
     "needs": (_needs, argparse.SUPPRESS),
-    "docs": (_docs, argparse.SUPPRESS),
 }
 _BUILDING = {"lock", "export", "apply"}
 _VERIFYING = {"verify", "apply"}
@@ -238,5 +231,3 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML too")
     if name == "needs":
         command.add_argument("name", choices=sorted(_COMMANDS), metavar="COMMAND")
-    if name == "docs":
-        command.add_argument("folder", nargs="?", default=".")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
 from pipeline import edges
-from pipeline.core import build, diff, errors, layout, lock, parse, plan, spec, state
+from pipeline.core import build, diff, errors, layout, lock, parse, plan, report, spec, state
 from pipeline.edges import (
     digests,
     embedded,
@@ -235,3 +236,33 @@ def status(site: Site) -> Status:
     )
     unhealthy = any(row["health"] != "Healthy" for row in rows)
     return Status(server=serving.describe(site.project), models=rows, pending=bool(pending) or unhealthy)
+
+
+def verify(site: Site, *, json: str | None = None, junit: str | None = None) -> report.Report:
+    """Asks the running server every golden that the lock pins; the report is written to the files that are named.
+
+    Raises PipelineError where nothing is locked or no server of this project runs.
+    """
+    from pipeline.stages import verify as verifying  # noqa: PLC0415 - numpy and tritonclient, for this command only
+
+    running = embedded.find(site.project.run)
+    if running is None:
+        msg = "no server of this project runs"
+        raise errors.PipelineError(msg, hint="Start it with `serve`.")
+    server = verifying.Server(id=running.name, http=running.ports.http, grpc=running.ports.grpc)
+    claims = {}
+    for name in sorted(site.chosen):
+        pinned = site.locked.models.get(name) if site.locked else None
+        if pinned is None:
+            msg = f"{name} is not in {site.project.lock.name}"
+            raise errors.PipelineError(msg, hint="Run `export` first.")
+        goldens = {
+            int(number): verifying.Golden(path=site.stored.path(each.key) / store.GOLDEN, sha256=each.golden)
+            for number, each in pinned.versions.items()
+        }
+        claims[name] = verifying.Claim(digest=pinned.digest, goldens=goldens)
+    made = verifying.verify(site.project, site.declared, claims, server)
+    for path, text in ((json, report.dump_json), (junit, report.dump_junit)):
+        if path:
+            files.write(Path(path).absolute(), text(made).encode())
+    return made
