@@ -81,7 +81,7 @@ class Screen:
         print(render.show_error(error, colour=colour), file=sys.stderr, end="", flush=True)
         if self.actions:
             found = error.findings or (findings.Finding(rule="failed", message=error.message, hint=error.hint),)
-            print(render.annotations(found), file=sys.stderr, end="", flush=True)
+            print(render.workflow_commands(found), file=sys.stderr, end="", flush=True)
         if self.json:
             data = {"error": error.message, "hint": error.hint, "details": error.details, "findings": error.findings}
             self.show("", data)

@@ -123,7 +123,6 @@ def _filled(data: Data) -> Data:
     full.setdefault("backend", "pytorch")
     full.setdefault("default_model_filename", "model.pt")
     full.setdefault("version_policy", {"latest": {"num_versions": 1}})
-    full.pop("optimization", None) if not data.get("optimization") else None
     return full
 
 
@@ -139,7 +138,9 @@ def _walk(path: str, desired: object, live: object) -> Iterator[tuple[str, Any, 
             yield path, desired, live
 
 
-_FILLED = frozenset({"instance_group", "optimization", "dynamic_batching.preferred_batch_size", "model_transaction_policy"})
+_FILLED = frozenset(
+    {"instance_group", "optimization", "dynamic_batching.preferred_batch_size", "model_transaction_policy", "runtime"}
+)
 
 
 @functools.cache

@@ -9,12 +9,14 @@ import msgspec
 
 
 class Severity(enum.StrEnum):
+    """An error must stop a run, a warning must not."""
+
     ERROR = "error"
     WARNING = "warning"
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """A place in a text file. `line` and `column` count from 1; `path` is the key's path, such as `models.bert.inputs`."""
+    """A place in a text file. `line` and `column` count from 1; `path` is the key's path, as `models.bert.inputs`."""
 
     file: str
     line: int

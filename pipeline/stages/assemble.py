@@ -33,9 +33,8 @@ def assemble(  # noqa: PLR0913 - both states, and where their files lie
         _check(model, stored)
         say(f"assembling {name}")
         text = layout.config_text(declared.models[name], model.digest)
-        repository.install(
-            project.repository, model, text, lambda number, model=model: stored.path(model.entries[number]), known
-        )
+        entries = {number: stored.path(key) for number, key in model.entries.items()}
+        repository.install(project.repository, model, text, entries.__getitem__, known)
         done.append(name)
     gone = sorted(observed.models.keys() - desired.models.keys())
     if gone and not desired.models:
