@@ -88,8 +88,6 @@ def environment(python: Path, libraries: tuple[Path, ...]) -> dict[str, str]:
     return passed | {
         "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
         "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONNOUSERSITE": "1",
     }
 
 

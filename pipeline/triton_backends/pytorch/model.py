@@ -22,7 +22,6 @@ import triton_python_backend_utils as pb_utils
 from pipeline.triton_backends.pytorch import parameters, rules
 
 _TRITON = {name: triton for triton, name in rules.TORCH.items()} | {"bfloat16": "TYPE_BF16"}
-_BADLY_SHARED = {torch.bool}  # this release's DLPack hands booleans over as bytes
 
 
 class Failed(Exception):
@@ -73,8 +72,11 @@ class TritonPythonModel:
         self._module = module
         self._inputs = rules.inputs(config, arguments, warnings)
         self._outputs = rules.outputs(config, warnings)
+        _refuse_text(self._outputs)
         for warning in warnings:
             pb_utils.Logger.log_warn(warning)
+        text = f"{torch.get_num_threads()} intra-op and {torch.get_num_interop_threads()} inter-op threads"
+        pb_utils.Logger.log_info(f"model instance '{args['model_instance_name']}' has {text}")
 
     def _answer(self, requests: Sequence[Any]) -> list[Any]:
         given = [{tensor.name(): tensor for tensor in request.inputs()} for request in requests]
@@ -94,8 +96,6 @@ class TritonPythonModel:
         if tensor.dtype == "TYPE_STRING":
             return [text.decode("utf-8", "surrogateescape") for text in value.as_numpy().ravel()]
         found = torch.utils.dlpack.from_dlpack(value.to_dlpack())
-        if tensor.dtype == "TYPE_BOOL" and found.dtype != torch.bool:
-            found = found.view(torch.bool)
         return found if found.device == self._device else found.to(self._device)
 
     def _run(self, inputs: list[tuple[rules.Tensor, Any]]) -> Any:
@@ -123,6 +123,34 @@ class TritonPythonModel:
             text = f"output '{output.name}' has {result.shape[0]} rows for a batch of {sum(sizes)}"
             raise Failed(pb_utils.TritonError.INTERNAL, text)
         return [_tensor(output.name, part) for part in result.split(list(sizes))]
+
+
+def _refuse_text(outputs: Sequence[rules.Tensor]) -> None:
+    """Text cannot be given back under numpy 2: this release takes such an output for one of no bytes."""
+    text = [output.name for output in outputs if output.dtype == "TYPE_STRING"]
+    if text and not pb_utils.np.__version__.startswith("1."):
+        why = f"output '{text[0]}' is of TYPE_STRING, which this Triton's Python backend can give with numpy 1 only"
+        raise rules.Refused(rules.INTERNAL, f"{why}, and the environment has numpy {pb_utils.np.__version__}")
+
+
+def _texts(encoded: Any) -> Any:
+    """Triton's encoding of text, a length of four bytes before each, as an array of bytes objects.
+
+    In place of Triton's own function: this release was built for numpy 1, and with numpy 2 the array that it hands
+    over has a stride of 0, so that its first byte stands everywhere.
+    """
+    numpy = pb_utils.np
+    data = numpy.lib.stride_tricks.as_strided(encoded, strides=(1,), writeable=False).tobytes()
+    found, offset = [], 0
+    while offset < len(data):
+        length = int.from_bytes(data[offset : offset + 4], "little")
+        found.append(data[offset + 4 : offset + 4 + length])
+        offset += 4 + length
+    return numpy.array(found, dtype=numpy.object_)
+
+
+# Triton's C++ part looks the function up by its name for every request.
+pb_utils.deserialize_bytes_tensor = _texts
 
 
 def _read(config: dict[str, Any], version: str, device: Any) -> Any:
@@ -207,6 +235,4 @@ def _check(output: rules.Tensor, result: Any) -> None:
 def _tensor(name: str, value: Any) -> Any:
     """A response's tensor. Triton copies it into its shared memory once; nothing is copied here but for odd layouts."""
     value = value.detach().cpu().contiguous()
-    if value.dtype in _BADLY_SHARED:
-        return pb_utils.Tensor(name, value.numpy())
     return pb_utils.Tensor.from_dlpack(name, torch.utils.dlpack.to_dlpack(value))
