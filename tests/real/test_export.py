@@ -1,0 +1,298 @@
+"""The export process for real: goldens, artifacts with canonical bytes, and every way in which it can fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from pipeline.core import build, errors, spec
+from pipeline.edges import exporters, goldens, process, sources
+from pipeline.edges.exporters import signature
+from pipeline.edges.sources import request
+
+pytestmark = pytest.mark.real
+
+BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+        "vocab_size": 120, "max_position_embeddings": 64}  # fmt: skip
+CONFIG = spec.Source(config=spec.ConfigSource(architecture="BertForSequenceClassification", options=BERT))
+TEXTS = ("a b c", "c b", "b")
+
+
+def tensor(shape: list[int | str], argument: str | None = None, dtype: spec.Dtype = "INT32") -> spec.Input:
+    """A declared input."""
+    return spec.Input(dtype=dtype, shape=tuple(shape), argument=argument)
+
+
+def answer(shape: list[int | str], result: str | None = None, **more: Any) -> spec.Output:
+    """A declared FP32 output."""
+    return spec.Output(dtype="FP32", shape=tuple(shape), result=result, **more)
+
+
+TOKENS = {"input__0": tensor(["batch", "sequence"], "input_ids"),
+          "input__1": tensor(["batch", "sequence"], "attention_mask")}  # fmt: skip
+
+
+def order(source: spec.Source, root: Path, **more: Any) -> build.Build:
+    """A build of the source; by default one FP32 input and output of [batch, 4], traced."""
+    resolved = sources.resolve(
+        source, root=root, cache=root / "cache", locked=None, online=False, digest_file=request.sha256_of
+    )
+    fields: dict[str, Any] = {
+        "model": "m", "version": 1, "source": resolved, "export": spec.Export(method="trace"), "max_batch_size": 4,
+        "inputs": {"x": tensor(["batch", 4], dtype="FP32")}, "outputs": {"y": answer(["batch", 4])}, "axes": {},
+        "golden": spec.Golden(), "batches": (1, 2, 4), "tokenizer": None, "toolchain": {}, "exporter": 1, **more,
+    }  # fmt: skip
+    return build.Build(**fields)
+
+
+def export(
+    made: build.Build, root: Path, out: Path, *, timeout: float = 60, limits: process.Limits | None = None, **env: str
+) -> exporters.Result:
+    """Run the process as a stage does."""
+    out.mkdir(parents=True)
+    fetched = sources.fetch(made.source, root=root, cache=root / "cache", say=lambda _: None)
+    job = exporters.Job(build=made, root=str(root), source=str(fetched) if fetched else None)
+    (out.parent / f"{out.name}.json").write_bytes(msgspec.json.encode(job))
+    finished = process.run(
+        [*exporters.command(Path(sys.executable)), str(out.parent / f"{out.name}.json"), str(out)],
+        cwd=root, env={**exporters.environment(), **env}, timeout=timeout, limits=limits or process.Limits(),
+    )  # fmt: skip
+    what = {"what": "m version 1", "code": finished.code, "reason": finished.reason, "tail": finished.tail}
+    return exporters.read(out, **what)  # type: ignore[arg-type]
+
+
+def factory(root: Path, body: str) -> spec.Source:
+    """A factory whose module's forward is `body`, with x: [batch, 4]."""
+    code = f"import torch\n\nclass Net(torch.nn.Module):\n    def forward(self, x):\n{body}\n\n"
+    code += "def build():\n    return Net()\n"
+    (root / "net.py").write_text(code)
+    return spec.Source(factory="net:build")
+
+
+def golden(out: Path) -> tuple[dict[str, np.ndarray[Any, Any]], Any]:
+    """The tensors of a golden file, and what its metadata says."""
+    with safe_open(str(out / "golden.safetensors"), "np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["pipeline"])  # noqa: SIM118
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One build exported twice: elsewhere, with another HOME and hash seed, by another process."""
+    folders = []
+    cases: list[tuple[str, dict[str, Any]]] = [("one", {}), ("two/deeper", {"PYTHONHASHSEED": "77", "HOME": "/"})]
+    for name, env in cases:
+        root = tmp_path_factory.mktemp("bert")
+        made = order(
+            CONFIG, root, inputs=TOKENS, outputs={"output__0": answer(["batch", 2], "logits")},
+            axes={"sequence": spec.Axis(min=1, max=64)},
+        )  # fmt: skip
+        result = export(made, root, root / name, **env)
+        assert result.files["model.pt"].sha256 == hashlib.sha256((root / name / "model.pt").read_bytes()).hexdigest()
+        assert [check.partition(":")[0] for check in result.checks] == [
+            "batch 1", "batch 2", "batch 4", "sequence 1", "sequence 64",
+        ]  # fmt: skip
+        folders.append(root / name)
+    return folders[0], folders[1]
+
+
+def test_bytes_are_canonical(bert: tuple[Path, Path]) -> None:
+    """Another folder, home, hash seed and process give the same artifact and golden, byte for byte."""
+    for name in ("model.pt", "golden.safetensors"):
+        assert (bert[0] / name).read_bytes() == (bert[1] / name).read_bytes()
+
+
+def test_archive_has_no_path_of_this_machine(bert: tuple[Path, Path]) -> None:
+    """No record of the archive names a folder of this machine, or where the code came from."""
+    with zipfile.ZipFile(bert[0] / "model.pt") as archive:
+        for name in archive.namelist():
+            body = archive.read(name)
+            assert name.startswith("model/")
+            assert not name.endswith(".debug_pkl")
+            assert b"site-packages" not in body
+            assert str(Path.cwd()).encode() not in body
+
+
+def test_artifact_takes_and_gives_the_declared_tensors(bert: tuple[Path, Path]) -> None:
+    """forward() has the config's input names, takes INT32, and answers the golden output as a plain tensor."""
+    import torch  # noqa: PLC0415
+
+    module = torch.jit.load(str(bert[0] / "model.pt"))
+    assert [argument.name for argument in module.forward.schema.arguments[1:]] == ["input__0", "input__1"]
+    tensors, about = golden(bert[0])
+    assert about == {"format": 1, "texts": {}}
+    given = [torch.from_numpy(tensors[f"4/input/input__{place}"]) for place in (0, 1)]
+    assert {one.dtype for one in given} == {torch.int32}
+    with torch.no_grad():
+        got, swapped = module(*given), module(*[one.clamp(0, 1) for one in reversed(given)])
+    np.testing.assert_allclose(got.numpy(), tensors["4/output/output__0"], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(swapped.numpy(), tensors["4/output/output__0"], rtol=1e-4, atol=1e-5)
+
+
+def test_texts_and_their_ids_are_kept(tmp_path: Path) -> None:
+    """A path source with a tokenizer: texts fill each batch in turn, are padded to the longest, and stay in the file;
+    mean pooling counts shown tokens only, and rows are normalized.
+    """
+    import tokenizers  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
+
+    words = {"[PAD]": 0, "[UNK]": 1, "a": 2, "b": 3, "c": 4}
+    made_up = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    made_up.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    model = transformers.BertModel(transformers.BertConfig(**BERT)).eval()
+    model.save_pretrained(tmp_path / "w")
+    made_up.save(str(tmp_path / "w" / "tokenizer.json"))
+    made = order(
+        spec.Source(path="w"), tmp_path, inputs=TOKENS, axes={"sequence": spec.Axis(min=1, max=8)},
+        outputs={"e": answer(["batch", 16], "last_hidden_state", pool="mean", normalize=True)},
+        golden=spec.Golden(texts=TEXTS),
+    )  # fmt: skip
+    export(made, tmp_path, tmp_path / "out")
+    tensors, about = golden(tmp_path / "out")
+    assert about["texts"] == {"1": ["a b c"], "2": ["a b c", "c b"], "4": ["a b c", "c b", "b", "a b c"]}
+    assert tensors["4/input/input__0"].tolist() == [[2, 3, 4], [4, 3, 0], [3, 0, 0], [2, 3, 4]]
+    assert tensors["4/input/input__1"].tolist() == [[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]]
+    import torch  # noqa: PLC0415
+
+    with torch.no_grad():
+        hidden = model(torch.tensor([[4, 3]])).last_hidden_state[0].mean(0).numpy()
+    expected = hidden / np.linalg.norm(hidden)
+    np.testing.assert_allclose(tensors["4/output/e"][1], expected, rtol=1e-4, atol=1e-5)
+
+
+FAULTS = {
+    "segfault": ("        import ctypes; ctypes.string_at(0)", "its process was killed by SIGSEGV"),
+    "abort": ("        import os; os.abort()", "its process was killed by SIGABRT"),
+    "exit 0": ("        import os; os._exit(0)", "ended with exit status 0, but left no whole artifact"),
+    "exception": ("        raise ZeroDivisionError('mine')", "batch 1: ZeroDivisionError: mine"),
+    "hang": ("        import time; print('hanging'); time.sleep(600)", "was killed at its time limit of 10 s"),
+    "memory": ("        return torch.ones(2**33, dtype=torch.float64)", "hit its memory limit of 8 GiB"),
+    "flood": ("        print('x' * 10**8); import os; os._exit(3)", "ended with exit status 3"),
+    "nan": ("        return x / 0", "output y of the model itself has NaN or infinity"),
+    "shape": ("        return x[:, :3]", r"output y is declared FP32 \[1, 4\], and the model gives float32 \[1, 3\]"),
+    "nothing": ("        return None", "gives no tensor 0"),
+    "baked batch": ("        return x * torch.ones(len(x.tolist()), 4)",
+                    "baked in a size of axis `batch`: it agrees at 2, and at 1, 4 it does not"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_fault_is_told(tmp_path: Path, fault: str) -> None:
+    """Whatever a model's code does to the process, the error names the build and the cause, and we live on."""
+    body, says = FAULTS[fault]
+    limits = process.Limits(memory_bytes=8 * 2**30)
+    with pytest.raises(errors.PipelineError, match=says) as caught:
+        export(order(factory(tmp_path, body), tmp_path), tmp_path, tmp_path / "out", timeout=10, limits=limits)
+    assert caught.value.message.startswith("the export of m version 1 failed: ")
+    if fault == "hang":
+        assert "hanging" in caught.value.details
+    assert not (tmp_path / "__pycache__").exists()
+
+
+def test_baked_axis_is_named(tmp_path: Path) -> None:
+    """A trace that baked in the size of a named axis fails with the axis, the sizes, and what to do."""
+    body = "        n = len(x[0].tolist())\n        return x * torch.arange(n)"
+    source = factory(tmp_path, body)
+    made = order(
+        source, tmp_path, inputs={"x": tensor(["batch", "n"], dtype="FP32")}, outputs={"y": answer(["batch", "n"])},
+        axes={"n": spec.Axis(min=8, max=9)},
+    )  # fmt: skip
+    with pytest.raises(errors.PipelineError, match="size of axis `n`: it agrees at 8, and at 9 it does not") as caught:
+        export(made, tmp_path, tmp_path / "out")
+    assert "declare a fixed size" in caught.value.hint
+
+
+def test_script_keeps_branches(tmp_path: Path) -> None:
+    """`script` keeps data-dependent branches and dict results, which a trace cannot; declared NaN passes."""
+    body = "        y = x\n        if bool(x.sum() > 0):\n            y = -x\n        return {'other': x, 'y': y / 0}"
+    made = order(
+        factory(tmp_path, body), tmp_path, export=spec.Export(method="script"),
+        outputs={"y": answer(["batch", 4], "y", finite=False)},
+    )  # fmt: skip
+    export(made, tmp_path, tmp_path / "out")
+    import torch  # noqa: PLC0415
+
+    module = torch.jit.load(str(tmp_path / "out" / "model.pt"))
+    assert module(torch.ones(1, 4)).tolist() == [[-np.inf] * 4]
+    assert module(-torch.ones(1, 4)).tolist() == [[-np.inf] * 4]
+    assert module(torch.tensor([[-3.0, 1, 1, 0.5]])).tolist() == [[-np.inf, np.inf, np.inf, np.inf]]
+
+
+REFUSED = [
+    ({"export": spec.Export(method="script")}, CONFIG, "cannot compile BertForSequenceClassification", "trace"),
+    ({}, spec.Source(config=spec.ConfigSource(architecture="BertForSequenceClasification")),
+     "has no model class BertForSequenceClasification", "Did you mean BertForSequenceClassification?"),
+    ({}, spec.Source(config=spec.ConfigSource(architecture="BertModel", options={"hiden_size": 8})),
+     "BertConfig has no option `hiden_size`", "Did you mean `hidden_size`?"),
+    ({"toolchain": {"torch": "1.0.0"}}, CONFIG, r"asks for torch 1.0.0, and this environment has 2\.", "requirements"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "source", "says", "hint"), REFUSED)
+def test_refusal_says_what_to_do(
+    tmp_path: Path, change: dict[str, Any], source: spec.Source, says: str, hint: str
+) -> None:
+    """What the spec asks for and cannot be had is refused with the reason and the next thing to do."""
+    made = order(source, tmp_path, **{"inputs": TOKENS, "outputs": {"o": answer(["batch", 2], "logits")}, **change})
+    with pytest.raises(errors.PipelineError, match=says) as caught:
+        export(made, tmp_path, tmp_path / "out")
+    assert hint in caught.value.hint
+
+
+def test_hidden_import_is_refused(tmp_path: Path) -> None:
+    """A factory that imports a file of the root by a computed name is refused, with the file named."""
+    (tmp_path / "hidden.py").write_text("")
+    source = factory(tmp_path, "        return x")
+    (tmp_path / "net.py").write_text((tmp_path / "net.py").read_text() + "\n__import__('hid' + 'den')\n")
+    with pytest.raises(errors.PipelineError, match=r"imported hidden\.py, which its digest does not cover"):
+        export(order(source, tmp_path), tmp_path, tmp_path / "out")
+
+
+def test_file_is_adopted(tmp_path: Path) -> None:
+    """A finished artifact is copied as it is, and its goldens are its own answers."""
+    import torch  # noqa: PLC0415
+
+    torch.jit.save(torch.jit.trace(torch.nn.Softmax(dim=-1), torch.ones(2, 4)), str(tmp_path / "mine.pt"))
+    digest = hashlib.sha256((tmp_path / "mine.pt").read_bytes()).hexdigest()
+    source = spec.Source(file=spec.FileSource(path="mine.pt", sha256=digest))
+    result = export(order(source, tmp_path, export=None), tmp_path, tmp_path / "out")
+    assert result.files["model.pt"].sha256 == digest
+    tensors, _ = golden(tmp_path / "out")
+    expected = torch.softmax(torch.from_numpy(tensors["2/input/x"]), -1).numpy()
+    np.testing.assert_allclose(tensors["2/output/y"], expected, rtol=1e-6)
+
+
+def test_inputs_are_asymmetric_and_repeat(tmp_path: Path) -> None:
+    """Random inputs differ from name to name and batch to batch, and are the same every time."""
+    inputs = {"a": tensor(["batch", 4]), "b": tensor(["batch", 4]), "m": tensor(["batch", 4], "attention_mask")}
+    made = order(factory(tmp_path, "        return x"), tmp_path, inputs=inputs)
+    first = goldens.inputs(made, 2, sizes={}, tokenizer=None)
+    again = goldens.inputs(made, 2, sizes={}, tokenizer=None)
+    assert all((first[name] == again[name]).all() for name in inputs)
+    assert first["a"].tolist() != first["b"].tolist()
+    assert set(np.unique(first["m"])) <= {0, 1}
+    assert first["m"][:, 0].tolist() == [1, 1]
+    assert first["a"][:1].tolist() != goldens.inputs(made, 1, sizes={}, tokenizer=None)["a"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["b", "a"], [("b", "b"), ("a", "a")]),
+        (["x.y__1", "x.y__0"], [("x.y__0", "argument_0"), ("x.y__1", "argument_1")]),
+        (["x.y", "class"], [("x.y", "argument_0"), ("class", "argument_1")]),
+    ],
+)
+def test_signature_follows_triton(tmp_path: Path, names: list[str], expected: list[tuple[str, str]]) -> None:
+    """Arguments have the config's names where they can, else the order that Triton's backend will give them."""
+    source = factory(tmp_path, "        return x")
+    made = order(source, tmp_path, inputs={name: tensor(["batch", 4]) for name in names})
+    assert signature.inputs(made) == expected
