@@ -95,6 +95,12 @@ def verify(session: nox.Session) -> None:
 
 
 @nox.session
+def apply(session: nox.Session) -> None:
+    """All that is needed: export, assemble, serve, verify: nox -s apply"""
+    pipeline(session, "apply", heavy=True)
+
+
+@nox.session
 def status(session: nox.Session) -> None:
     """Tell what runs and what it serves: nox -s status"""
     pipeline(session, "status", codes=PENDING)

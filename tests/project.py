@@ -1,0 +1,113 @@
+"""A small project in a temporary folder, and its commands run as a user runs them: in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+HOME = Path(__file__).parent.parent
+
+SPEC = """\
+version: 1
+target:
+  image: nvcr.io/nvidia/tritonserver:23.08-py3
+  ports: {{http: {http}, grpc: {grpc}, metrics: {metrics}}}
+  ready_timeout: 60
+models:
+  tiny:
+    source: {{factory: {{callable: "models:build", options: {{scale: 1.5}}, seed: 0}}}}
+    export: trace
+    max_batch_size: 4
+    inputs:
+      left: {{dtype: FP32, shape: [batch, 3]}}
+      right: {{dtype: FP32, shape: [batch, 3]}}
+    outputs:
+      answer: {{dtype: FP32, shape: [batch, 2]}}
+    versions:
+      1: {{}}
+      2: {{source: {{factory: {{seed: 1}}}}}}
+    version_policy: {{specific: [1, 2]}}
+"""
+
+MODELS = """\
+import torch
+
+
+class Tiny(torch.nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+        self.layer = torch.nn.Linear(3, 2)
+
+    def forward(self, left, right):
+        return self.layer(left * self.scale - right)
+
+
+def build(scale):
+    return Tiny(scale)
+"""
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A project's folder and its ports."""
+
+    root: Path
+    ports: tuple[int, int, int]
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """`python -m pipeline WORDS` in the folder; output is kept, the exit code is not judged."""
+        return self._start("-m", "pipeline", *words, **variables)
+
+    def python(self, code: str) -> subprocess.CompletedProcess[str]:
+        """Python code in the folder, with the package at hand."""
+        return self._start("-c", code)
+
+    def _start(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": str(HOME), "PIPELINE_TORCH_PYTHON": sys.executable} | variables
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def good(self, *words: str) -> str:
+        """Standard output of a command that must succeed."""
+        ended = self.run(*words)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    def edit(self, old: str, new: str) -> None:
+        """Edits the spec as a person would."""
+        path = self.root / "pipeline.yaml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+
+def make(root: Path, spec: str = SPEC) -> Project:
+    """A project with the tiny model, on free ports."""
+    ports = free_ports()
+    (root / "requirements").mkdir(parents=True)
+    shutil.copy(HOME / "requirements" / "torch.txt", root / "requirements")
+    (root / "models.py").write_text(MODELS)
+    (root / "pipeline.yaml").write_text(spec.format(http=ports[0], grpc=ports[1], metrics=ports[2]))
+    return Project(root=root, ports=ports)
+
+
+def free_ports() -> tuple[int, int, int]:
+    """Three ports of the loopback address that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    first, second, third = (each.getsockname()[1] for each in sockets)
+    for each in sockets:
+        each.close()
+    return first, second, third
