@@ -55,6 +55,9 @@ def hold(path: Path, *, command: str, say: edges.Say) -> Iterator[None]:
         # Emptied by a run that ends in order: text without a lock is the mark of one that did not.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
+        # Freed by word, not by close alone: a child that is just being started has the file open for a moment more.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
