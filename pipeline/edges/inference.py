@@ -73,8 +73,8 @@ class Client:
             return {name: self._array(answer, name, model, version) for name in outputs}
         except utils.InferenceServerException as error:
             raise self._failed(model, version, _words(error.message())) from error
-        # The HTTP client lets its transport's own errors through (gevent's timeouts, ssl, broken answers).
-        except (OSError, ValueError, RuntimeError) as error:
+        # The HTTP client lets its transport's own errors through, and they share no class but this.
+        except Exception as error:
             raise self._failed(model, version, _words(str(error)) or type(error).__name__) from error
 
     def _array(self, answer: Any, name: str, model: str, version: int) -> np.ndarray:  # noqa: ANN401 - tritonclient has no types

@@ -112,7 +112,7 @@ def _change(running: embedded.Running, declared: spec.Spec, wanted: state.Server
 def _wait(running: embedded.Running, client: triton.Client, deadline: float, limit: float, say: edges.Say) -> None:
     """Waits until the server listens, which it does when every load has ended, well or not."""
     spoken = time.monotonic()
-    while not client.live():
+    while not embedded.listening(running):
         if not embedded.alive(running):
             raise _failed(running, _from_log(running), "Triton ended while it started")
         if time.monotonic() > deadline:
@@ -122,6 +122,8 @@ def _wait(running: embedded.Running, client: triton.Client, deadline: float, lim
             spoken = time.monotonic()
             say("Triton is loading")
         time.sleep(_TICK)
+    if not client.live():
+        raise _failed(running, _from_log(running), "Triton listens and is not live")
 
 
 def _prove(

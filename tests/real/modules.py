@@ -34,13 +34,6 @@ class Upper(torch.nn.Module):
         return [text.upper() for text in texts]
 
 
-class Lengths(torch.nn.Module):
-    """The length of each text in bytes, as TorchScript counts."""
-
-    def forward(self, texts: list[str]) -> torch.Tensor:
-        return torch.tensor([len(text) for text in texts], dtype=torch.int64)
-
-
 class Every(torch.nn.Module):
     """One tensor of each data type, returned as it came."""
 

@@ -13,6 +13,7 @@ _LINE = 500
 _VERSION = re.compile(r"failed to load '(?P<model>[^']*)' version (?P<version>\d+): (?P<reason>.*)")
 _MODEL = re.compile(r"(?:Poll failed for model directory|failed to poll model) '(?P<model>[^']*)': (?P<reason>.*)")
 _SERVER = re.compile(r"(?P<reason>(?:failed to start|Failed to start|error: creating server).*)")
+_CORE = re.compile(r'^E\d{4} \S+ \d+ tritonserver\.cc:\d+\] "(?P<reason>(?!Invalid argument: load failed).*)"$')
 _TRACE = re.compile(r"\s*(?:\\n)+At:(?:\\n).*$")
 _HEAD = re.compile(r"^[EF]\d{4} \S+ \d+ \S+\] ?")
 
@@ -52,7 +53,7 @@ def _faults(lines: list[str]) -> Iterator[Fault]:
             yield Fault(model=found["model"], version=int(found["version"]), reason=reason(found["reason"]))
         elif found := _MODEL.search(line):
             yield Fault(model=found["model"], version=None, reason=reason(found["reason"]))
-        elif found := _SERVER.search(_HEAD.sub("", line)):
+        elif found := _SERVER.search(_HEAD.sub("", line)) or _CORE.match(line):
             yield Fault(model=None, version=None, reason=reason(found["reason"]))
 
 

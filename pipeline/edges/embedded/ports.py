@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from pathlib import Path
@@ -26,16 +27,20 @@ def check(ports: spec.Ports, address: str) -> None:
             raise _refusal(name, port, error) from error
 
 
+def held(ports: spec.Ports, pid: int) -> bool:
+    """Whether this very process listens on all three ports."""
+    sockets = _sockets(Path(f"/proc/{pid}"))
+    return all(sockets & _inodes(port) for port in (ports.http, ports.grpc, ports.metrics))
+
+
 def holder(port: int) -> str:
     """Who listens on a port, such as `pid 4711 (python3)`; empty where that cannot be seen."""
-    wanted = {f"socket:[{inode}]" for inode in _inodes(port)}
+    wanted = _inodes(port)
     for folder in Path("/proc").glob("[0-9]*") if wanted else ():
-        try:
-            if any(str(entry.readlink()) in wanted for entry in Path(folder, "fd").iterdir()):
+        if wanted & _sockets(folder):
+            with contextlib.suppress(OSError):
                 command = Path(folder, "comm").read_text(encoding="utf-8", errors="replace").strip()
                 return f"pid {folder.name} ({command})"
-        except OSError:
-            continue
     return ""
 
 
@@ -49,7 +54,7 @@ def _refusal(name: str, port: int, error: OSError) -> errors.PipelineError:
 
 
 def _inodes(port: int) -> set[str]:
-    """The socket inodes that listen on a port, from the kernel's tables (`proc(5)`: address:port in hexadecimal)."""
+    """The sockets that listen on a port, as /proc/PID/fd names them (`proc(5)`: address:port in hexadecimal)."""
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -58,5 +63,15 @@ def _inodes(port: int) -> set[str]:
             continue
         for fields in (row.split() for row in rows):
             if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                found.add(fields[9])
+                found.add(f"socket:[{fields[9]}]")
+    return found
+
+
+def _sockets(process: Path) -> set[str]:
+    """What a process of /proc has open, as far as one may look."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in Path(process, "fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(str(entry.readlink()))
     return found

@@ -106,6 +106,11 @@ def alive(running: record.Running) -> bool:
     return found is not None and found.started == running.started
 
 
+def listening(running: record.Running) -> bool:
+    """Whether the server itself, and nobody else, listens on all its ports: it does when every load has ended."""
+    return ports.held(running.ports, running.pid)
+
+
 def _spawn(words: list[str], environment: dict[str, str], *, run: Path, folder: Path) -> int:
     """Starts the program with its output in the log. Its folder has nothing that Python could take for a module."""
     path = run / "server.log"

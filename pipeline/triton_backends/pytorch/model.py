@@ -72,7 +72,7 @@ class TritonPythonModel:
         self._module = module
         self._inputs = rules.inputs(config, arguments, warnings)
         self._outputs = rules.outputs(config, warnings)
-        _refuse_text(self._outputs)
+        _refuse_text([*self._inputs.tensors, *self._outputs])
         for warning in warnings:
             pb_utils.Logger.log_warn(warning)
         text = f"{torch.get_num_threads()} intra-op and {torch.get_num_interop_threads()} inter-op threads"
@@ -125,32 +125,12 @@ class TritonPythonModel:
         return [_tensor(output.name, part) for part in result.split(list(sizes))]
 
 
-def _refuse_text(outputs: Sequence[rules.Tensor]) -> None:
-    """Text cannot be given back under numpy 2: this release takes such an output for one of no bytes."""
-    text = [output.name for output in outputs if output.dtype == "TYPE_STRING"]
+def _refuse_text(tensors: Sequence[rules.Tensor]) -> None:
+    """Text does not pass under numpy 2: this release, built for numpy 1, loses its bytes, and its process dies."""
+    text = [tensor.name for tensor in tensors if tensor.dtype == "TYPE_STRING"]
     if text and not pb_utils.np.__version__.startswith("1."):
-        why = f"output '{text[0]}' is of TYPE_STRING, which this Triton's Python backend can give with numpy 1 only"
+        why = f"'{text[0]}' is of TYPE_STRING, which this Triton's Python backend can pass with numpy 1 only"
         raise rules.Refused(rules.INTERNAL, f"{why}, and the environment has numpy {pb_utils.np.__version__}")
-
-
-def _texts(encoded: Any) -> Any:
-    """Triton's encoding of text, a length of four bytes before each, as an array of bytes objects.
-
-    In place of Triton's own function: this release was built for numpy 1, and with numpy 2 the array that it hands
-    over has a stride of 0, so that its first byte stands everywhere.
-    """
-    numpy = pb_utils.np
-    data = numpy.lib.stride_tricks.as_strided(encoded, strides=(1,), writeable=False).tobytes()
-    found, offset = [], 0
-    while offset < len(data):
-        length = int.from_bytes(data[offset : offset + 4], "little")
-        found.append(data[offset + 4 : offset + 4 + length])
-        offset += 4 + length
-    return numpy.array(found, dtype=numpy.object_)
-
-
-# Triton's C++ part looks the function up by its name for every request.
-pb_utils.deserialize_bytes_tensor = _texts
 
 
 def _read(config: dict[str, Any], version: str, device: Any) -> Any:
