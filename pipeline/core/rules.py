@@ -1,0 +1,184 @@
+"""The rules of a whole document and of a model: names, ports, versions, goldens, and the further config fields.
+
+The shape of the data is right already; the tensors have their own rules in `tensors`, the sources in `sources`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.core import config, fields, spec, tree
+
+_TRITON = "nvcr.io/nvidia/tritonserver"
+_IMAGE = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._:/-]*?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?P<digest>@.*)?"
+)
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}")
+_WINDOWS = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
+_TOKENIZED = frozenset({"wheel", "path", "hub"})
+
+
+def document(written: spec.Document | None, built: tree.Tree) -> Iterator[tree.Fault]:
+    """What is wrong with the document as a whole; names are checked even where the rest is faulty."""
+    data = built.data if isinstance(built.data, dict) else {}
+    names = data.get("models")
+    yield from _names(list(names) if isinstance(names, dict) else [], built)
+    if written is not None:
+        yield from _image(written.target.image)
+        yield from _ports(written.target.ports)
+
+
+def _names(names: list[str], built: tree.Tree) -> Iterator[tree.Fault]:
+    """A model's name is a folder's: on some file systems CON is a device, and `Bert` is `bert`."""
+    seen: dict[str, str] = {}
+    for name in names:
+        path = ("models", name)
+        if name.split(".")[0].upper() in _WINDOWS:
+            message = f"`{name[:80]!a}` names a device on Windows"
+            yield tree.Fault(path=path, rule="bad-name", message=message, hint="choose another name", on_key=True)
+        if name.endswith("."):
+            message = "a model's name may not end with a dot"
+            yield tree.Fault(path=path, rule="bad-name", message=message, on_key=True)
+        twin = seen.setdefault(name.casefold(), name)
+        if twin != name:
+            line = built.where(("models", twin), on_key=True).line
+            message = f"`{name[:80]}` differs only by case from `{twin[:80]}` in line {line}"
+            hint = "some file systems hold only one of the two"
+            yield tree.Fault(path=path, rule="case-twin", message=message, hint=hint, on_key=True)
+
+
+def _image(image: str) -> Iterator[tree.Fault]:
+    path = ("target", "image")
+    parts = _IMAGE.fullmatch(image)
+    if parts is None or (parts["digest"] and not _DIGEST.fullmatch(parts["digest"])):
+        message = f"`{image[:80]!a}` is not the name of an image"
+        yield tree.Fault(path=path, rule="bad-image", message=message, hint=f"write {_TRITON}:yy.mm-py3")
+        return
+    name = parts["name"]
+    if name != _TRITON and difflib.SequenceMatcher(None, name.casefold(), _TRITON).ratio() > 0.85:
+        message = f"the image `{name}` is not NVIDIA's"
+        yield tree.Fault(path=path, rule="bad-image", message=message, hint=f"did you mean `{_TRITON}`?")
+    if not parts["tag"] and not parts["digest"]:
+        message = f"the image `{name}` has no tag"
+        yield tree.Fault(path=path, rule="bad-image", message=message, hint="write its release, such as :23.08-py3")
+
+
+def _ports(ports: spec.Ports) -> Iterator[tree.Fault]:
+    seen: dict[int, str] = {}
+    for key, port in (("http", ports.http), ("grpc", ports.grpc), ("metrics", ports.metrics)):
+        if port in seen:
+            message = f"the port {port} is `{seen[port]}`'s already"
+            yield tree.Fault(path=("target", "ports", key), rule="port-twice", message=message)
+        seen.setdefault(port, key)
+
+
+def model(
+    entry: spec.ModelEntry, models: Mapping[str, spec.ModelEntry], built: tree.Tree, path: tree.Path
+) -> Iterator[tree.Fault]:
+    """What is wrong with one model, its tensors and sources aside. `models` are all of the spec."""
+    yield from _versions(entry, path)
+    yield from _policy(entry, path)
+    yield from _batches(entry, built, path)
+    yield from _texts(entry, models, built, path)
+    yield from _config(entry, path)
+
+
+def _versions(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
+    numbers = sorted(int(name) for name in entry.versions)
+    at = (*path, "versions")
+    if not numbers:
+        message = "a model needs a version"
+        yield tree.Fault(path=at, rule="version-gap", message=message, hint="write `1: {}`", on_key=True)
+    for before, after in itertools.pairwise(numbers):
+        if after != before + 1:
+            message = f"there is no version {before + 1} between {before} and {after}"
+            hint = "number the versions without gaps; old ones may be removed from the low end"
+            yield tree.Fault(path=(*at, str(after)), rule="version-gap", message=message, hint=hint, on_key=True)
+
+
+def _policy(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
+    policy = entry.version_policy
+    if not isinstance(policy, spec.VersionPolicy):
+        return
+    at = (*path, "version_policy")
+    written = [key for key in policy.__struct_fields__ if getattr(policy, key) is not None]
+    if len(written) != 1:
+        yield tree.exactly_one(at, written, policy.__struct_fields__)
+        return
+    for index, number in enumerate(policy.specific or ()):
+        where = (*at, "specific", index)
+        if str(number) not in entry.versions:
+            message = f"the model has no version {number}: it has {', '.join(entry.versions)}"
+            yield tree.Fault(path=where, rule="unknown-version", message=message)
+        if number in (policy.specific or ())[:index]:
+            yield tree.Fault(path=where, rule="unknown-version", message=f"version {number} is named twice")
+
+
+def _batches(entry: spec.ModelEntry, built: tree.Tree, path: tree.Path) -> Iterator[tree.Fault]:
+    at = (*path, "golden", "batches")
+    if at not in built.values:
+        return
+    most = max(entry.max_batch_size, 1)
+    for index, size in enumerate(entry.golden.batches):
+        if isinstance(size, int) and size > most:
+            message = f"the batch {size} is above max_batch_size, {entry.max_batch_size}"
+            yield tree.Fault(path=(*at, index), rule="golden-batch", message=message)
+
+
+def _texts(
+    entry: spec.ModelEntry, models: Mapping[str, spec.ModelEntry], built: tree.Tree, path: tree.Path
+) -> Iterator[tree.Fault]:
+    """Texts need somebody to tokenize them, and an input that takes the tokens."""
+    at = (*path, "golden", "texts")
+    named = entry.golden.tokenizer
+    names = built.data["models"]
+    if named is not None and named not in names:
+        message = f"there is no model `{named[:80]}`"
+        yield tree.Fault(
+            path=(*path, "golden", "tokenizer"), rule="unknown-model", message=message, hint=tree.nearest(named, names)
+        )
+    if not entry.golden.texts:
+        return
+    if "input_ids" not in {tensor.argument for tensor in entry.inputs.values()}:
+        message = "texts need an input whose argument is input_ids"
+        yield tree.Fault(path=at, rule="golden-texts", message=message, hint="name one with `argument:`", on_key=True)
+    owner = models.get(named) if named is not None else entry
+    if owner is not None and not set(spec.kinds(owner.source)) <= _TOKENIZED:
+        whose = f"the source of `{named}`" if named else "this model's source"
+        message = f"texts need a tokenizer, and {whose} has none"
+        hint = "name a model with a wheel, path or hub source as `golden.tokenizer`"
+        where = (*path, "golden", "tokenizer") if named else at
+        yield tree.Fault(path=where, rule="golden-texts", message=message, hint=hint, on_key=not named)
+
+
+def _config(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
+    """Fields that other keys decide, unknown fields, and control inputs that have no position."""
+    at = (*path, "config")
+    for key in entry.config:
+        if key in config.TYPED:
+            message = f"`{key}` is said elsewhere: {config.TYPED[key]}"
+            yield tree.Fault(path=(*at, key), rule="config-clash", message=message, hint="remove it", on_key=True)
+    parameters = entry.config.get("parameters")
+    if isinstance(parameters, dict) and config.DIGEST in parameters:
+        message = f"the parameter `{config.DIGEST}` is the pipeline's own"
+        where = (*at, "parameters", config.DIGEST)
+        yield tree.Fault(path=where, rule="config-clash", message=message, hint="remove it", on_key=True)
+    rest = {key: value for key, value in entry.config.items() if key not in config.TYPED}
+    for steps, message, hint in fields.check(rest) if rest else ():
+        yield tree.Fault(path=(*at, *steps), rule="config-field", message=message, hint=hint, on_key=True)
+    yield from _controls(entry.config.get("sequence_batching"), at)
+
+
+def _controls(sequences: Any, at: tree.Path) -> Iterator[tree.Fault]:  # noqa: ANN401 - any YAML
+    """The pytorch backend takes controls by position only."""
+    controls = sequences.get("control_input") if isinstance(sequences, dict) else None
+    for index, control in enumerate(controls if isinstance(controls, list) else ()):
+        name = control.get("name") if isinstance(control, dict) else None
+        if isinstance(name, str) and not re.fullmatch(r".+__[0-9]+", name):
+            message = f"the control input `{name[:80]}` does not follow <name>__<index>, as the pytorch backend needs"
+            where = (*at, "sequence_batching", "control_input", index, "name")
+            yield tree.Fault(path=where, rule="control-input", message=message)

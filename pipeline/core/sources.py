@@ -1,0 +1,148 @@
+"""The versions of a model with their sources and exports resolved: overrides merged, short forms written out.
+
+Whether a source is there, and what it holds, is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from pipeline.core import spec, tree
+
+_CONTROL = "".join(map(chr, [*range(32), 127]))
+
+
+def versions(
+    entry: spec.ModelEntry, built: tree.Tree, path: tree.Path
+) -> tuple[dict[int, spec.Version], list[tree.Fault]]:
+    """The model's versions by ascending number, and what is wrong with their sources and exports.
+
+    `path` is the model's path in the tree. A version with faults is left out.
+    """
+    resolved: dict[int, spec.Version] = {}
+    found: list[tree.Fault] = []
+    kinds = spec.kinds(entry.source)
+    if len(kinds) != 1:
+        return {}, [tree.exactly_one((*path, "source"), kinds, spec.Source.__struct_fields__)]
+    found += _source_faults(entry.source, (*path, "source"))
+    for name, override in entry.versions.items():
+        at: tree.Path = (*path, "versions", name)
+        source, faults = _source(entry, override or spec.Override(), built, at)
+        export = None
+        if source is not None:
+            export, wrong = _export(entry, override or spec.Override(), source, at)
+            faults += wrong
+        found += faults
+        if source is not None and not faults:
+            resolved[int(name)] = spec.Version(number=int(name), source=_long(source), export=export)
+    if entry.export is not None and all(each.export is None for each in resolved.values()) and not found:
+        message = "`export` has no meaning here: every version's source is a finished `file`"
+        found.append(tree.Fault(path=(*path, "export"), rule="export-of-file", message=message, on_key=True))
+    return dict(sorted(resolved.items())), found
+
+
+def _source(
+    entry: spec.ModelEntry, override: spec.Override, built: tree.Tree, at: tree.Path
+) -> tuple[spec.Source | None, list[tree.Fault]]:
+    """The source of one version. An override that names another kind replaces the model's own."""
+    if not override.source:
+        return entry.source, []
+    path = (*at, "source")
+    merged = merge(msgspec.to_builtins(_long(entry.source)), override.source, kind=spec.kind(entry.source))
+    has_nulls = any(null[: len(path)] == path for null in built.nulls)
+    try:
+        source = msgspec.convert(merged, spec.Source)
+    except msgspec.ValidationError:
+        source = None
+    kinds = [name for name in merged if name in spec.Source.__struct_fields__]
+    if source is None or has_nulls or len(kinds) != 1:
+        from pipeline.core import structure  # noqa: PLC0415 - jsonschema is slow to import, and seldom needed
+
+        found = structure.faults(merged, built, part="Source", path=path)
+        if found:
+            return None, found
+    if source is None:
+        return None, [tree.Fault(path=path, rule="wrong-type", message="this does not make a source")]
+    found = list(_source_faults(source, path))
+    return (None if found else source), found
+
+
+def merge(base: dict[str, Any], override: dict[str, Any], *, kind: str) -> dict[str, Any]:
+    """`override` merged key by key into the source `base`, whose kind is `kind`."""
+    if kind not in override:
+        return dict(override)
+    own = override[kind]
+    if isinstance(own, str):
+        own = {"callable" if kind == "factory" else "folder": own} if kind in {"factory", "path"} else own
+    return {**override, kind: _deep(base[kind], own)}
+
+
+def _deep(base: object, override: object) -> object:
+    if not isinstance(base, dict) or not isinstance(override, dict):
+        return override
+    return {**base, **{key: _deep(base.get(key), value) for key, value in override.items()}}
+
+
+def _long(source: spec.Source) -> spec.Source:
+    """The source with its short form written out, so that equal sources are equal data."""
+    if isinstance(source.path, str):
+        return spec.Source(path=spec.PathSource(folder=source.path))
+    if isinstance(source.factory, str):
+        return spec.Source(factory=spec.FactorySource(callable=source.factory))
+    return source
+
+
+def _export(
+    entry: spec.ModelEntry, override: spec.Override, source: spec.Source, at: tree.Path
+) -> tuple[spec.Export | None, list[tree.Fault]]:
+    if spec.kind(source) == "file":
+        if override.export is not None:
+            message = "`export` has no meaning here: the source is a finished `file`"
+            return None, [tree.Fault(path=(*at, "export"), rule="export-of-file", message=message, on_key=True)]
+        return None, []
+    export = override.export if override.export is not None else entry.export
+    if export is None:
+        message = f"`export` is missing: a `{spec.kind(source)}` source must be made into an artifact"
+        hint = "add `export: trace` to the model"
+        return None, [tree.Fault(path=at[:-2], rule="missing-key", message=message, hint=hint, on_key=True)]
+    return spec.Export(method=export) if isinstance(export, str) else export, []
+
+
+def _source_faults(source: spec.Source, path: tree.Path) -> Iterator[tree.Fault]:
+    """Paths that lead outside, and artifacts that no exporter names."""
+    where: dict[tuple[str | int, ...], str] = {}
+    long = _long(source)
+    if long.wheel:
+        where["wheel", "path"] = long.wheel.path
+    if isinstance(long.path, spec.PathSource):
+        where[("path",) if isinstance(source.path, str) else ("path", "folder")] = long.path.folder
+    if long.file:
+        where["file", "path"] = long.file.path
+    if isinstance(long.factory, spec.FactorySource):
+        where |= {("factory", "files", index): name for index, name in enumerate(long.factory.files)}
+    for key, text in where.items():
+        if problem := _outside(text):
+            hint = "write it relative to the spec, with / between folders"
+            message = f"the path {text[:80]!r} {problem}"
+            yield tree.Fault(path=(*path, *key), rule="bad-path", message=message, hint=hint)
+    if long.file and not long.file.path.endswith(".pt"):
+        message = f"the artifact {long.file.path[-80:]!r} is no TorchScript file: its name must end in .pt"
+        yield tree.Fault(path=(*path, "file", "path"), rule="bad-artifact", message=message)
+
+
+def _outside(text: str) -> str:
+    """What is wrong with a path that must stay inside the project; empty where nothing is."""
+    if not text.strip():
+        return "is empty"
+    if any(letter in _CONTROL for letter in text):
+        return "has a control character"
+    if text.startswith(("/", "~", "\\")) or text[1:2] == ":":
+        return "is absolute"
+    if "\\" in text:
+        return "has a backslash"
+    if ".." in text.split("/"):
+        return "leads outside by `..`"
+    return ""
