@@ -153,6 +153,9 @@ def _live(client: triton.Client, model: spec.Model, claim: Claim) -> Iterator[fi
     try:
         live = client.config(model.name)
         digest = client.digest(model.name)
+        ready = sorted(
+            each.version or 0 for each in client.index() if each.name == model.name and each.state == "READY"
+        )
         metadata = {version: client.metadata(model.name, version) for version in spec.served_versions(model)}
     except errors.PipelineError as error:
         yield about.finding("live-model", error.message, "Run `serve`, and read the server's log.")
@@ -161,8 +164,12 @@ def _live(client: triton.Client, model: spec.Model, claim: Claim) -> Iterator[fi
         msg = f"the server serves the digest {digest}, the lock has {claim.digest}"
         yield about.finding("live-digest", msg, "Run `apply`, which serves what the lock says.")
     for path, wanted, got in config.differences(config.model_config(model, digest=claim.digest), live):
-        msg = f"the live config has {path} {got!r}, expected {wanted!r}"
-        yield about.finding("live-config", msg, "Run `apply`, which serves what the spec says.")
+        if not path.startswith(f"parameters.{triton.DIGEST}"):  # told above
+            msg = f"the live config has {path} {got!r}, expected {wanted!r}"
+            yield about.finding("live-config", msg, "Run `apply`, which serves what the spec says.")
+    if ready != list(spec.served_versions(model)):
+        msg = f"the versions {ready} are ready, declared are {list(spec.served_versions(model))}"
+        yield about.finding("live-versions", msg, "Run `apply`, which serves what the spec says.")
     for version, found in metadata.items():
         for line in _metadata(model, found):
             yield _About(model.name, version).finding("live-metadata", line, "Run `apply` and verify again.")
