@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from pipeline.core import config, fields, spec, tree
 
 _TRITON = "nvcr.io/nvidia/tritonserver"
@@ -27,9 +29,18 @@ def document(written: spec.Document | None, built: tree.Tree) -> Iterator[tree.F
     data = built.data if isinstance(built.data, dict) else {}
     names = data.get("models")
     yield from _names(list(names) if isinstance(names, dict) else [], built)
-    if written is not None:
-        yield from _image(written.target.image)
-        yield from _ports(written.target.ports)
+    target = written.target if written else _whole_target(data.get("target"))
+    if target is not None:
+        yield from _image(target.image)
+        yield from _ports(target.ports)
+
+
+def _whole_target(data: object) -> spec.Target | None:
+    """The target of a document that has faults elsewhere."""
+    try:
+        return msgspec.convert(data, spec.Target)
+    except msgspec.ValidationError:
+        return None
 
 
 def _names(names: list[str], built: tree.Tree) -> Iterator[tree.Fault]:

@@ -120,7 +120,7 @@ def describe(part: Schema, *, linked: bool = False) -> str:
     """What a value must be, in words: `an integer from 1 to 65535`; `linked` links the parts of the reference page."""
     match part:
         case {"anyOf": choice}:
-            words = _either([describe(each, linked=linked) for each in choice])
+            words = _either([word for each in choice for word in _forms(each, linked=linked)])
         case {"enum": values}:
             words = _either([f"`{value}`" for value in values])
         case {"$ref": target}:
@@ -137,6 +137,11 @@ def describe(part: Schema, *, linked: bool = False) -> str:
         case _:
             words = "any value"
     return words
+
+
+def _forms(part: Schema, *, linked: bool) -> list[str]:
+    """One form of several; a list of words counts as so many forms."""
+    return [f"`{value}`" for value in part["enum"]] if "enum" in part else [describe(part, linked=linked)]
 
 
 def _number(part: Schema) -> str:

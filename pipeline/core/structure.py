@@ -135,6 +135,8 @@ def _hint(rule: Any, value: object, text: str | None) -> str:  # noqa: ANN401 - 
     forms = rule.get("anyOf", [rule])
     kinds = {form.get("type") for form in forms}
     words = [str(word) for form in forms for word in form.get("enum", [])]
+    if isinstance(value, float) and "integer" in kinds:
+        return "write it without a point or an exponent"
     if not isinstance(value, str | list | dict) and value is not None and "string" in kinds:
         return f'put it in quotes: "{text if text is not None else value}"'
     if "boolean" in kinds and isinstance(value, str):
