@@ -163,3 +163,22 @@ def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_lock_on_a_file_that_was_replaced_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock file that is replaced between its opening and its locking is opened again."""
+    path, honest = tmp_path / "lock", exclusive._open
+    opened: list[int] = []
+
+    def replaced(asked: Path) -> int:
+        descriptor = honest(asked)
+        opened.append(descriptor)
+        if len(opened) == 1:
+            path.rename(tmp_path / "moved")
+            path.touch()
+        return descriptor
+
+    monkeypatch.setattr(exclusive, "_open", replaced)
+    with exclusive.hold(path, command="one", say=print):
+        assert len(opened) == 2
+        assert json.loads(path.read_bytes())["command"] == "one"
