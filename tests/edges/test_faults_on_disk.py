@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core import build
 from pipeline.edges import digests, repository, store
 from tests import faults
 from tests.edges import publisher
@@ -69,6 +70,8 @@ class Check:
         models, strangers = repository.observe(folder / "model_repository", known)
         assert strangers == ()
         assert models["bert"].files in [publisher.desired(word)[2].files for word in ("old", "new")]
+        locks = [build.canonical(publisher.desired(word)[0]) for word in ("old", "new")]
+        assert (folder / "pipeline.lock").read_bytes() in locks
         stored = store.Store(folder / ".pipeline/store", known)
         for key in sorted(path.name for path in stored.folder.glob("[0-9a-f]*")):
             assert stored.check(key) == ()
