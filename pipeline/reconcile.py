@@ -82,7 +82,8 @@ def writing(site: Site, command: str) -> Iterator[Site]:
     with exclusive.hold(site.project.state / "writer", command=command, say=site.say):
         site.stored.sweep()
         repository.sweep(site.project.repository)
-        folders.sweep(site.project.root)
+        for folder in (site.project.root, site.project.state, site.project.run):
+            folders.sweep(folder)
         try:
             yield msgspec.structs.replace(site, locked=locking.read(site.project))
         finally:

@@ -12,6 +12,7 @@ HEX = "ab" * 32
 
 
 def locked() -> lock.Lock:
+    """A lock of two models with two versions each."""
     version = lock.Version(
         source=build.Resolved(kind="config", identity={"architecture": "BertModel", "seed": 0}),
         key=HEX,

@@ -23,6 +23,7 @@ class Case(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def read(path: Path) -> Case:
+    """The case in a file."""
     return msgspec.json.decode(path.read_bytes(), type=Case)
 
 

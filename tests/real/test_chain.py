@@ -14,11 +14,11 @@ from tests import project
 pytestmark = pytest.mark.real
 
 WRONG = {
-    "other weights": "lambda left, right: other(left, right)",
-    "inputs swapped": "lambda left, right: model(right, left)",
-    "not a number": "lambda left, right: model(left, right) * float('nan')",
-    "off by a little": "lambda left, right: model(left, right) + 0.01",
-    "other shape": "lambda left, right: torch.cat([model(left, right)] * 2, 1)",
+    "other weights": "self.other(left, right)",
+    "inputs swapped": "self.model(right, left)",
+    "not a number": "self.model(left, right) * float('nan')",
+    "off by a little": "self.model(left, right) + 0.01",
+    "other shape": "torch.cat([self.model(left, right)] * 2, 1)",
 }
 
 
@@ -102,7 +102,6 @@ def test_wrong_model_fails_verify(served: project.Project, fault: str) -> None:
         assert "tiny" in ended.stdout
         assert "expected" in ended.stdout
         assert list((served.root / ".pipeline" / "failures").glob("tiny-1-http-b*/repeat.py"))
-        assert "1 2  " not in ended.stdout.split("failed", 1)[0]
     finally:
         artifact.write_bytes(good)
         client.load("tiny", timeout=60)
@@ -130,12 +129,13 @@ def swap(artifact: Path, other: Path, fault: str) -> None:
     """Puts a model with the fault in the artifact's place."""
     import torch  # noqa: PLC0415
 
-    model, second = torch.jit.load(artifact), torch.jit.load(other)
-    answer = eval(WRONG[fault], {"model": model, "other": second, "torch": torch})
-
     class Wrong(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.other = torch.jit.load(artifact), torch.jit.load(other)
+
         def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-            return answer(left, right)
+            return eval(WRONG[fault], {"self": self, "left": left, "right": right, "torch": torch})
 
     torch.jit.trace(Wrong(), (torch.rand(2, 3), torch.rand(2, 3))).save(str(artifact))
 

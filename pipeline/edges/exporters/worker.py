@@ -25,6 +25,9 @@ _BOOT = (
     "from pipeline.stages import build; sys.exit(build.main(sys.argv[2:]))"
 )
 
+# How Python, torch's archive writer and safetensors say that a write failed.
+_DISK_FULL = ("No space left on device", "iostream error", "PytorchStreamWriter failed", "ENOSPC")
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What to build, and where its bytes lie: the spec's folder, the fetched source, and the tokenizer's folder."""
@@ -102,6 +105,9 @@ def read(folder: Path, *, what: str, code: int, reason: str, tail: Sequence[str]
         kind = errors.Unverified if told.unverified else errors.PipelineError
         msg = f"{failed}: {told.message}"
         raise kind(msg, hint=told.hint, details=told.details)
+    if code != 0 and any(sign in line for line in tail for sign in _DISK_FULL):
+        msg = f"{failed}: the disk took no more"
+        raise errors.PipelineError(msg, hint="Make room on the disk of .pipeline/ and run the command again.")
     if code != 0:
         msg = f"{failed}: its process {reason}"
         raise errors.PipelineError(msg, hint="Its last lines are below; the model's source is at fault.", details=tail)
