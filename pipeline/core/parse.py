@@ -36,14 +36,17 @@ def parse_spec(text: bytes, *, file: str) -> spec.Spec:
 
 def _document(built: tree.Tree, faults: list[tree.Fault]) -> spec.Document | None:
     """The document as written; None, with its faults, where it does not have the shape of one."""
+    document, problem = None, ""
     try:
         document = msgspec.convert(built.data, spec.Document)
-    except (msgspec.ValidationError, RecursionError):
-        document = None
+    except msgspec.ValidationError as error:
+        problem = str(error)
     if document is None or _odd_nulls(built):
         from pipeline.core import structure  # noqa: PLC0415 - jsonschema is slow to import, and seldom needed
 
         found = structure.faults(built.data, built)
+        if problem and not found:
+            found = [tree.Fault(path=(), rule="wrong-type", message=problem)]
         faults += found
         return None if found else document
     return document
@@ -98,9 +101,8 @@ def _model(name: str, entry: spec.ModelEntry, versions: dict[int, spec.Version])
 
 def _invalid(file: str, found: list[findings.Finding]) -> errors.InvalidSpec:
     """The error that carries the findings, in the order of the file and without repeats."""
-    ordered = sorted(
-        set(found), key=lambda each: (each.where or findings.Where(file=file, line=1, column=1), each.rule)
-    )
+    start = findings.Where(file=file, line=1, column=1)
+    ordered = sorted(set(found), key=lambda each: (each.where or start, each.rule, each.message))
     count = len(ordered)
     message = f"{file} has {count} fault{'' if count == 1 else 's'}"
     more = [f"and {count - _SHOWN} more"] if count > _SHOWN else []

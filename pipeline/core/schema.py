@@ -44,12 +44,14 @@ def dump(schema: Schema) -> str:
 
 def _tidy(node: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Without the nulls that only stand for an absent key."""
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         return [_tidy(each) for each in node]
     if not isinstance(node, dict):
         return node
     tidy = {key: _tidy(value) for key, value in node.items() if key not in {"examples", "default"}}
-    tidy |= {key: node[key] for key in ("examples", "default") if key in node}
+    tidy |= {key: _plain(node[key]) for key in ("examples", "default") if key in node}
+    if all(isinstance(each, int) for each in tidy.get("enum", ["text"])):
+        tidy["type"] = "integer"
     if "default" in tidy and tidy["default"] is None:
         del tidy["default"]
         choice = [each for each in tidy.get("anyOf", []) if each != {"type": "null"}]
@@ -59,6 +61,11 @@ def _tidy(node: Any) -> Any:  # noqa: ANN401 - any JSON value
         if choice:
             tidy["anyOf"] = choice
     return tidy
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The value as JSON reads it back: tuples are lists."""
+    return json.loads(json.dumps(value))
 
 
 def spec_reference(schema: Schema) -> str:

@@ -38,7 +38,7 @@ def versions(
         found += faults
         if source is not None and not faults:
             resolved[int(name)] = spec.Version(number=int(name), source=_long(source), export=export)
-    if entry.export is not None and all(each.export is None for each in resolved.values()) and not found:
+    if entry.export is not None and resolved and all(each.export is None for each in resolved.values()) and not found:
         message = "`export` has no meaning here: every version's source is a finished `file`"
         found.append(tree.Fault(path=(*path, "export"), rule="export-of-file", message=message, on_key=True))
     return dict(sorted(resolved.items())), found

@@ -16,6 +16,7 @@ from jsonschema import validators
 from pipeline.core import schema, spec, tree
 
 _MOST = 1000
+_MOST_OF_LIST = 100
 
 PATTERNS = {
     spec.MODEL_NAME: "a model's name: letters, digits, `_`, `.` and `-`, a letter or digit first, at most 128",
@@ -39,7 +40,14 @@ def _validator(part: str | None) -> Any:  # noqa: ANN401 - jsonschema's own clas
         }
     )
     extend: Any = validators.extend
-    return extend(jsonschema.Draft202012Validator, type_checker=checker)(asked)
+    return extend(jsonschema.Draft202012Validator, {"items": _items}, type_checker=checker)(asked)
+
+
+def _items(validator: Any, items: Any, value: Any, _: Any) -> Iterator[Any]:  # noqa: ANN401 - jsonschema's own calls
+    """The keyword `items`, which ends after so many faults of one list: a hostile list must not take seconds."""
+    if validator.is_type(value, "array"):
+        wrong = (error for index, each in enumerate(value) for error in validator.descend(each, items, path=index))
+        yield from itertools.islice(wrong, _MOST_OF_LIST)
 
 
 def faults(data: object, built: tree.Tree, *, part: str | None = None, path: tree.Path = ()) -> list[tree.Fault]:

@@ -89,7 +89,7 @@ def dotted(path: Path) -> str:
             text += f"[{step}]"
         else:
             text += ("." if text else "") + (
-                step if _BARE.fullmatch(step) else json.dumps(step[:60], ensure_ascii=True)
+                step[:60] if _BARE.fullmatch(step) else json.dumps(step[:60], ensure_ascii=True)
             )
     return text
 
