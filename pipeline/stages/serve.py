@@ -6,7 +6,7 @@ What is wanted was decided before; which process, and how it is asked, is the ed
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pipeline import edges
@@ -81,9 +81,12 @@ def _start(
     try:
         deadline = time.monotonic() + declared.target.ready_timeout
         client = triton.Client(port=running.ports.http, timeout=declared.target.ready_timeout)
-        _wait(running, client, deadline, declared.target.ready_timeout, say)
+        _wait(running, embedded.answering, deadline, declared.target.ready_timeout, say)
+        if not client.live():
+            raise _failed(running, _from_log(running), "Triton listens and is not live")
         _identify(running, client)
         _prove(running, client, declared, wanted.models, wanted.models)
+        _wait(running, embedded.listening, deadline, declared.target.ready_timeout, say)
     except BaseException:
         # Ctrl-C too: what was started here and does not serve is not left behind.
         embedded.kill(running)
@@ -109,10 +112,16 @@ def _change(running: embedded.Running, declared: spec.Spec, wanted: state.Server
     _prove(running, client, declared, wanted.models, changed)
 
 
-def _wait(running: embedded.Running, client: triton.Client, deadline: float, limit: float, say: edges.Say) -> None:
-    """Waits until the server listens, which it does when every load has ended, well or not."""
+def _wait(
+    running: embedded.Running,
+    reached: Callable[[embedded.Running], bool],
+    deadline: float,
+    limit: float,
+    say: edges.Say,
+) -> None:
+    """Waits for the server to get so far. Raises PipelineError where it ends, or takes longer than it may."""
     spoken = time.monotonic()
-    while not embedded.listening(running):
+    while not reached(running):
         if not embedded.alive(running):
             raise _failed(running, _from_log(running), "Triton ended while it started")
         if time.monotonic() > deadline:
@@ -122,8 +131,6 @@ def _wait(running: embedded.Running, client: triton.Client, deadline: float, lim
             spoken = time.monotonic()
             say("Triton is loading")
         time.sleep(_TICK)
-    if not client.live():
-        raise _failed(running, _from_log(running), "Triton listens and is not live")
 
 
 def _prove(

@@ -20,7 +20,7 @@ import pytest
 from pipeline import edges
 from pipeline.core import errors, spec, state
 from pipeline.edges import embedded, inference, triton
-from pipeline.edges.embedded import record, server
+from pipeline.edges.embedded import ports, record, server
 from pipeline.stages import down, serve
 from tests.real import modules, repository
 
@@ -275,7 +275,7 @@ def test_a_port_in_use_is_named_with_its_holder(place: Place) -> None:
 def test_a_port_taken_between_the_check_and_the_start(place: Place, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that is taken at the last moment is told out of Triton's log, and nothing is left (row 50)."""
     place.add("one")
-    monkeypatch.setattr(server.ports, "check", lambda *_: None)
+    monkeypatch.setattr(ports, "check", lambda *_: None)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", getattr(place.ports, name)))
         taken.listen()

@@ -7,7 +7,7 @@ What other rooms may use is named here; how it is done lies in the modules: `too
 from pipeline.edges.embedded.launch import Launch, fingerprint
 from pipeline.edges.embedded.log import Fault, faults, reason, tail
 from pipeline.edges.embedded.record import Running, find
-from pipeline.edges.embedded.server import alive, kill, listening, start, stop, tidy
+from pipeline.edges.embedded.server import alive, answering, kill, listening, start, stop, tidy
 from pipeline.edges.embedded.toolkit import backends
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Launch",
     "Running",
     "alive",
+    "answering",
     "backends",
     "faults",
     "find",

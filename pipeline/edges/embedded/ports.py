@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.core import errors, spec
@@ -27,10 +28,10 @@ def check(ports: spec.Ports, address: str) -> None:
             raise _refusal(name, port, error) from error
 
 
-def held(ports: spec.Ports, pid: int) -> bool:
-    """Whether this very process listens on all three ports."""
+def held(numbers: Iterable[int], pid: int) -> bool:
+    """Whether this very process listens on all these ports."""
     sockets = _sockets(Path(f"/proc/{pid}"))
-    return all(sockets & _inodes(port) for port in (ports.http, ports.grpc, ports.metrics))
+    return all(sockets & _inodes(number) for number in numbers)
 
 
 def holder(port: int) -> str:

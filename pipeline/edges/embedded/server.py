@@ -106,9 +106,14 @@ def alive(running: record.Running) -> bool:
     return found is not None and found.started == running.started
 
 
+def answering(running: record.Running) -> bool:
+    """Whether the server itself, and nobody else, listens on its HTTP port: it does when every load has ended."""
+    return ports.held([running.ports.http], running.pid)
+
+
 def listening(running: record.Running) -> bool:
-    """Whether the server itself, and nobody else, listens on all its ports: it does when every load has ended."""
-    return ports.held(running.ports, running.pid)
+    """Whether the server listens on all its ports; the metrics come some 50 ms after HTTP."""
+    return ports.held([running.ports.http, running.ports.grpc, running.ports.metrics], running.pid)
 
 
 def _spawn(words: list[str], environment: dict[str, str], *, run: Path, folder: Path) -> int:
