@@ -32,7 +32,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lock(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is locked. `digest` is the root over the rest. `toolchain` has the versions the artifacts were made by."""
+    """All that is locked. `digest` is the root over the rest, `toolchain` has the versions it was built with."""
 
     format: int = FORMAT
     digest: str = ""
