@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.machinery
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,7 @@ def dump(data: Data) -> str:
 
 def parse(text: str) -> Data:
     """The plain data of a config.pbtxt. Raises PipelineError, with the line, for text that Triton could not read."""
-    from google.protobuf import json_format, text_format  # noqa: PLC0415
+    from google.protobuf import text_format  # noqa: PLC0415
 
     message = protobuf().ModelConfig()
     try:
@@ -88,40 +89,86 @@ def parse(text: str) -> Data:
     except text_format.ParseError as error:
         msg = f"config.pbtxt is no ModelConfig: {error}"
         raise errors.PipelineError(msg, hint="Run `assemble`: it writes the config anew from the spec.") from error
-    data: Data = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return _plain(message)
+
+
+def _plain(message: Any) -> Data:  # noqa: ANN401 - a class that protobuf makes at run time
+    """The fields that are set, integers as integers (protobuf's own JSON has 64-bit ones as text), maps sorted."""
+    data: Data = {}
+    for field, value in message.ListFields():
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            entry = field.message_type.fields_by_name["value"]
+            data[field.name] = {str(key): _value(entry, value[key]) for key in sorted(value)}
+        elif field.is_repeated:
+            data[field.name] = [_value(field, each) for each in value]
+        else:
+            data[field.name] = _value(field, value)
     return data
 
 
-def _message(data: Data) -> Any:  # noqa: ANN401 - a class that protobuf makes at run time
+def _value(field: Any, value: Any) -> Any:  # noqa: ANN401 - protobuf's descriptors
+    if field.message_type is not None:
+        return _plain(value)
+    named = field.enum_type.values_by_number.get(value) if field.enum_type is not None else None
+    return named.name if named else value
+
+
+def _message(data: Data, *, ignore_unknown: bool = False) -> Any:  # noqa: ANN401 - a class that protobuf makes at run time
     from google.protobuf import json_format  # noqa: PLC0415
 
     try:
-        return json_format.ParseDict(data, protobuf().ModelConfig())
-    except json_format.ParseError as error:
+        return json_format.ParseDict(data, protobuf().ModelConfig(), ignore_unknown_fields=ignore_unknown)
+    except (json_format.ParseError, RecursionError) as error:
         msg = str(error).replace('Message type "inference.ModelConfig" has no field', "ModelConfig has no field")
         raise errors.PipelineError(msg, hint="See Triton's model_config.proto for the fields.") from error
+
+
+def normalize(data: Data) -> Data:
+    """`data` in its one form: fields that Triton's protobuf knows, without those at protobuf's defaults.
+
+    Unknown fields are left out: a newer server has more of them. Raises PipelineError where a value does not fit.
+    """
+    return _plain(_message(data, ignore_unknown=True))
 
 
 def differences(desired: Data, live: Data) -> tuple[tuple[str, Any, Any], ...]:
     """Where two configs differ: path, desired and live value; None for absent.
 
-    What Triton 24.10 fills into a live config by itself is no difference: fields that hold protobuf's defaults, the
-    backend and file name that follow from the platform, one instance group, and preferred sizes of batches.
+    What Triton fills into a live config by itself is no difference. Measured on 24.10: the backend, the runtime and the
+    file name that follow from the platform, the version policy, one instance a model, the names and kinds of instance
+    groups, pinned memory, and the preferred sizes of batches.
     """
-    return tuple(_walk("", _filled(desired), _filled(live)))
+    return tuple(_walk("", _filled(normalize(desired)), _filled(normalize(live))))
 
 
 def _filled(data: Data) -> Data:
-    from google.protobuf import json_format  # noqa: PLC0415
+    return {**_TRITONS, **data}
 
-    full: Data = json_format.MessageToDict(
-        json_format.ParseDict(data, protobuf().ModelConfig(), ignore_unknown_fields=True),
-        preserving_proto_field_name=True,
-    )
-    full.setdefault("backend", "pytorch")
-    full.setdefault("default_model_filename", "model.pt")
-    full.setdefault("version_policy", {"latest": {"num_versions": 1}})
-    return full
+
+_TRITONS: Data = {
+    "backend": "pytorch",
+    "default_model_filename": "model.pt",
+    "version_policy": {"latest": {"num_versions": 1}},
+    "instance_group": [{}],
+    "optimization": {},
+}
+"""What Triton takes an absent field for."""
+
+_ANY = object()
+_FILLS: dict[str, object] = {
+    "runtime": _ANY,
+    "dynamic_batching.preferred_batch_size": _ANY,
+    "instance_group[].name": _ANY,
+    "instance_group[].kind": _ANY,
+    "instance_group[].gpus": _ANY,
+    "instance_group[].count": 1,
+    "model_transaction_policy": {},
+    "optimization.input_pinned_memory": {"enable": True},
+    "optimization.output_pinned_memory": {"enable": True},
+    "sequence_batching.max_sequence_idle_microseconds": 1_000_000,
+    "sequence_batching.oldest.preferred_batch_size": _ANY,
+}
+"""What Triton puts there by itself, where the config says nothing."""
 
 
 def _walk(path: str, desired: object, live: object) -> Iterator[tuple[str, Any, Any]]:
@@ -132,13 +179,10 @@ def _walk(path: str, desired: object, live: object) -> Iterator[tuple[str, Any, 
         case list(), list() if len(desired) == len(live):
             for index, (first, second) in enumerate(zip(desired, live, strict=True)):
                 yield from _walk(f"{path}[{index}]", first, second)
-        case _ if desired != live and not (desired is None and path in _FILLED):
-            yield path, desired, live
-
-
-_FILLED = frozenset(
-    {"instance_group", "optimization", "dynamic_batching.preferred_batch_size", "model_transaction_policy", "runtime"}
-)
+        case _ if desired != live:
+            fill = _FILLS.get(re.sub(r"\[[0-9]+\]", "[]", path))
+            if desired is not None or fill is None or fill not in (_ANY, live):
+                yield path, desired, live
 
 
 @functools.cache
