@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return int(options.run(options, screen))
     except errors.PipelineError as error:
-        screen.failed(error)
+        screen.failed(_located(options, error))
         return int(error.exit_code)
     except KeyboardInterrupt:
         screen.say("interrupted; everything unfinished was removed")
@@ -94,6 +94,14 @@ def _site(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
     path = Path(options.spec)
     project = edges.Project(spec=path.absolute())
     return reconcile.visit(project, name=str(path), models=tuple(options.model), say=screen.say)
+
+
+def _located(options: argparse.Namespace, error: errors.PipelineError) -> errors.PipelineError:
+    """The error with the spec's lines, where its findings are about a model."""
+    if any(found.model and not found.where for found in error.findings):
+        project = edges.Project(spec=Path(options.spec).absolute())
+        error.findings = reconcile.locate(project, options.spec, error.findings)
+    return error
 
 
 def _words(options: argparse.Namespace) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from pipeline import edges
-from pipeline.core import build, diff, errors, layout, lock, parse, plan, report, spec, state
+from pipeline.core import build, diff, errors, findings, layout, lock, parse, plan, report, spec, state, tree, yamltext
 from pipeline.edges import (
     digests,
     embedded,
@@ -74,6 +74,19 @@ def _spec(project: edges.Project, name: str) -> spec.Spec:
         msg = f"there is no {name}"
         raise errors.InvalidSpec(msg, hint="Run the command in the project's folder, or name the spec with --spec.")
     return parse.parse_spec(text, file=name)
+
+
+def locate(project: edges.Project, name: str, found: Iterable[findings.Finding]) -> tuple[findings.Finding, ...]:
+    """The findings with the spec's line of the model version that they are about, where they have no place yet."""
+    text = files.read(project.spec, _LIMIT) or b""
+    built = yamltext.load(text, file=name)
+    return tuple(each if each.where or not each.model else _placed(each, built) for each in found)
+
+
+def _placed(finding: findings.Finding, built: tree.Tree) -> findings.Finding:
+    path: tree.Path = ("models", finding.model or "", "versions", str(finding.version))
+    where = built.where(path if finding.version else path[:2], on_key=True)
+    return msgspec.structs.replace(finding, where=where)
 
 
 @contextlib.contextmanager

@@ -144,3 +144,20 @@ def snapshot(root: Path) -> dict[str, tuple[int, int]]:
     """Every file of store, repository and lock, by its inode and time of change."""
     places = [root / "pipeline.lock", *(root / "model_repository").rglob("*"), *(root / ".pipeline/store").rglob("*")]
     return {str(path): (path.stat().st_ino, path.stat().st_ctime_ns) for path in places}
+
+
+def test_model_that_cannot_be_served_is_named_by_its_line(tmp_path: Path) -> None:
+    """A version that Triton cannot load fails `serve` with the line of the spec and Triton's reason; nothing stays."""
+    made = project.make(tmp_path / "project")
+    made.edit(
+        "    version_policy:",
+        "    config: {parameters: {INFERENCE_MODE: {string_value: perhaps}}}\n    version_policy:",
+    )
+    made.good("export")
+    made.good("assemble")
+    ended = made.run("serve")
+    assert ended.returncode == 1
+    assert "pipeline.yaml:" in ended.stderr
+    assert "INFERENCE_MODE" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "No server" in made.run("status").stdout
