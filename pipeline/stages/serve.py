@@ -82,8 +82,7 @@ def _start(
         deadline = time.monotonic() + declared.target.ready_timeout
         client = triton.Client(port=running.ports.http, timeout=declared.target.ready_timeout)
         _wait(running, embedded.answering, deadline, declared.target.ready_timeout, say)
-        if not client.live():
-            raise _failed(running, _from_log(running), "Triton listens and is not live")
+        _check_live(running, client)
         _identify(running, client)
         _prove(running, client, declared, wanted.models, wanted.models)
         _wait(running, embedded.listening, deadline, declared.target.ready_timeout, say)
@@ -131,6 +130,11 @@ def _wait(
             spoken = time.monotonic()
             say("Triton is loading")
         time.sleep(_TICK)
+
+
+def _check_live(running: embedded.Running, client: triton.Client) -> None:
+    if not client.live():
+        raise _failed(running, _from_log(running), "Triton listens and is not live")
 
 
 def _prove(
