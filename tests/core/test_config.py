@@ -88,6 +88,12 @@ def test_injection(text: str) -> None:
     assert config.parse(config.dump(config.model_config(model, digest=None)))["name"] == "bert"
 
 
+def test_text_is_readable() -> None:
+    """Letters beyond ASCII stand in config.pbtxt as they are: a reviewer reads it."""
+    model = msgspec.structs.replace(BERT, config={"metric_tags": {"tag": "caf\u00e9"}})
+    assert "caf\u00e9" in config.dump(config.model_config(model, digest=None))
+
+
 def test_deterministic() -> None:
     """The text does not depend on the order of maps."""
     values = {name: {"string_value": name} for name in "zbxa"}

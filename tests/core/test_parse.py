@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import strategies as st
 
-from pipeline.core import errors, parse, spec
+from pipeline.core import errors, parse, spec, structure
 
 HERE = Path(__file__).parents[1] / "specs"
 SAMPLE = (Path(__file__).parents[2] / "pipeline.yaml").read_bytes()
@@ -209,6 +209,12 @@ def _only_refused(text: bytes) -> None:
     found = [] if parses(text) else refused(text).findings
     assert all(each.where and each.message for each in found)
     msgspec.json.encode(found)
+
+
+def test_a_fault_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should the schema ever accept what msgspec refuses, its refusal is told: no error comes without findings."""
+    monkeypatch.setattr(structure, "faults", lambda *_: [])
+    assert lines(refused(b"version: 2")) == ["1:1 wrong-type . | Invalid enum value 2 - at `$.version`"]
 
 
 def test_fast() -> None:
