@@ -1,31 +1,23 @@
 """YAML text to a tree: the events of libyaml become plain data with marks.
 
-The text of plain scalars becomes true, false, null, decimal integers and floats, nothing else: YAML 1.1's surprises
-(`NO`, `012`, `12:30`, `0x1F`, dates, `.nan`) stay text. Refused are the parts of YAML that mislead or attack:
-anchors, aliases, tags, merge keys, duplicate keys, several documents, great depth and size.
+Refused are the parts of YAML that mislead or attack: anchors, aliases, tags, merge keys, duplicate keys, several
+documents, great depth and size. What a plain scalar is, `scalars` knows.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, NoReturn
 
 import msgspec
 import yaml
 
-from pipeline.core import findings, tree
+from pipeline.core import findings, scalars, tree
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_EVENTS = 40_000
-MAX_DIGITS = 18
-MAX_FLOAT = 40
 
-
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
 
 
@@ -215,21 +207,13 @@ class _Reader:
 
     def _scalar(self, event: yaml.ScalarEvent) -> str | float | bool | None:
         """The value of a scalar; only plain ones are anything but text."""
-        text: str = event.value
         if not event.implicit[0]:
-            return text
-        if text in _WORDS:
-            return _WORDS[text]
-        if _INTEGER.fullmatch(text):
-            if len(text.lstrip("+-")) <= MAX_DIGITS:
-                return int(text)
-        elif not _FLOAT.fullmatch(text):
-            return text
-        elif len(text) <= MAX_FLOAT and math.isfinite(number := float(text)):
-            return number
-        message = f"the number {text[:24]}{'...' if len(text) > 24 else ''} is too large or too long"
-        self._fault(event, "huge-number", message, "put it in quotes if it is meant as text")
-        return None
+            return str(event.value)
+        try:
+            return scalars.value(event.value)
+        except ValueError as error:
+            self._fault(event, "huge-number", str(error), "put it in quotes if it is meant as text")
+            return None
 
     def _refuse_extras(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         if event.anchor is not None:
