@@ -35,6 +35,15 @@ _FIXED = (
 )
 
 
+_MEMORY = {
+    # Activations of a batch are megabytes: glibc would map and unmap each (mallopt(3); 32 MiB is its upper limit),
+    # and fault every page in again. torch then asks for huge pages. The numbers stay the same.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+
+
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """A server to start.
 
@@ -59,6 +68,7 @@ def fingerprint(launch: Launch) -> str:
             "ports": launch.ports,
             "stop_timeout": launch.stop_timeout,
             "options": _FIXED,
+            "memory": _MEMORY,
             "backend": {name: _digest(path) for name, path in toolkit.ours().items()},
             "installed": _installed(launch.python),
         }
@@ -85,7 +95,7 @@ def command(launch: Launch, *, server: Path, backends: Path, nonce: str) -> list
 def environment(python: Path, libraries: tuple[Path, ...]) -> dict[str, str]:
     """The server's whole environment. Triton's stub takes the Python environment of the first `python3` on PATH."""
     passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
-    return passed | {
+    return passed | _MEMORY | {
         "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
         "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries),
     }
