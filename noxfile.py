@@ -142,8 +142,9 @@ def benchmarks(session: nox.Session) -> None:
     names = session.posargs or sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
     environment("benchmarks")
     interpreter = environment("dev") / "python"
+    variables = torch_here(interpreter) | {"PYTHONPATH": str(ROOT)}
     for name in names:
-        session.run(str(interpreter), f"benchmarks/{name}.py", external=True, env=torch_here(interpreter))
+        session.run(str(interpreter), f"benchmarks/{name}.py", external=True, env=variables)
 
 
 @nox.session(name="environment")

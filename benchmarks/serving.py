@@ -223,9 +223,15 @@ def measure(root: Path, models: tuple[str, str], inputs: list[str], output: str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="a model's folder in the repository, with INT32 inputs")
+    parser.add_argument(
+        "model",
+        type=Path,
+        nargs="?",
+        default=Path("model_repository/minilm"),
+        help="a model's folder in the repository, with INT32 inputs",
+    )
     parser.add_argument("--inputs", nargs="+", default=["input_ids", "attention_mask"], help="in forward()'s order")
-    parser.add_argument("--output", default="embedding")
+    parser.add_argument("--output", default="sentence_embedding")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
