@@ -62,16 +62,21 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
     def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`python -m pipeline WORDS` in the folder; output is kept, the exit code is not judged."""
-        return self._start("-m", "pipeline", *words, **variables)
+        return self._start([sys.executable, "-m", "pipeline", *words], variables)
+
+    def run_as_another_user(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """The same with another user id, in a user namespace of its own."""
+        another = ["unshare", "--user", "--map-user=4321"]
+        return self._start([*another, sys.executable, "-m", "pipeline", *words], variables)
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
         """Python code in the folder, with the package at hand."""
-        return self._start("-c", code)
+        return self._start([sys.executable, "-c", code], {})
 
-    def _start(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def _start(self, words: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": str(HOME), "PIPELINE_TORCH_PYTHON": sys.executable} | variables
         return subprocess.run(
-            [sys.executable, *words],
+            words,
             cwd=self.root,
             env=environment,
             capture_output=True,

@@ -110,10 +110,10 @@ class Store:
             msg = f"the build {key} is not what was checked"
             raise errors.Unverified(msg, hint="Something changed its files: run the command again.", found=found)
         files.write(staged / MANIFEST, build.canonical(built), mode=0o444)
-        with files.guard("publish", staged):
-            staged.chmod(0o555)
         folders.sync(staged)
         folders.publish(staged, self.path(key))
+        with files.guard("publish", staged):  # last: only root may move a read-only folder to another parent
+            self.path(key).chmod(0o555)
 
     def sweep(self) -> tuple[str, ...]:
         """Removes what killed runs left behind, and returns the names."""
