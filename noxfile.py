@@ -35,6 +35,15 @@ HEADER = """\
 # The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt
 """
 PENDING = (0, 2)
+GENERATE = """
+import json
+from pathlib import Path
+from pipeline.core import report, schema
+made = schema.document_schema()
+Path("schemas/pipeline.schema.json").write_text(schema.dump(made))
+Path("schemas/report.schema.json").write_text(json.dumps(report.schema(), indent=2) + "\\n")
+Path("docs/spec.md").write_text(schema.spec_reference(made))
+"""
 UV_NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -152,6 +161,12 @@ def make(session: nox.Session) -> None:
     """Make an environment ahead of time: nox -s environment -- torch"""
     for group in session.posargs or ["core"]:
         session.log("%s", environment(group))
+
+
+@nox.session
+def schemas(session: nox.Session) -> None:
+    """Write schemas/ and docs/spec.md anew from the data types: nox -s schemas"""
+    session.run(str(environment("core") / "python"), "-c", GENERATE, external=True)
 
 
 @nox.session
