@@ -23,7 +23,7 @@ HOLLOW = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "ma
 FUNCTION_LINES = 50
 MODULE_LINES = 300
 PIN = re.compile(r"[a-z0-9][a-z0-9-]*==[0-9][\w.!]* +# via .+")
-HOME = re.compile(r"(?<![\w.~$}])/(?:home|Users)/[\w.-]+|(?<![\w.~$}])/root/[\w.-]+")
+HOME = re.compile(r"(?<![\w.~$}])/(?:home|Users|root)/[\w.-]+")
 
 
 def shown(path: Path) -> str:
