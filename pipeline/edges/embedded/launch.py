@@ -95,10 +95,14 @@ def command(launch: Launch, *, server: Path, backends: Path, nonce: str) -> list
 def environment(python: Path, libraries: tuple[Path, ...]) -> dict[str, str]:
     """The server's whole environment. Triton's stub takes the Python environment of the first `python3` on PATH."""
     passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
-    return passed | _MEMORY | {
-        "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
-        "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries),
-    }
+    return (
+        passed
+        | _MEMORY
+        | {
+            "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
+            "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries),
+        }
+    )
 
 
 def _installed(python: Path) -> list[str]:
