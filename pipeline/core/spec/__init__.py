@@ -1,0 +1,77 @@
+"""The spec: what the user declared, as frozen data.
+
+Two layers, each fact in one place. `Document` is `pipeline.yaml` as it is written, and the JSON Schema that editors
+use is generated from it. `Spec` is what the rest of the program reads: version overrides merged, names resolved.
+Parsing lives in `parse`; nothing here reads text or decides anything. Other rooms import this package, not its parts.
+"""
+
+from pipeline.core.spec.base import (
+    AXIS_NAME,
+    BATCH,
+    CALLABLE,
+    MODEL_NAME,
+    SHA256,
+    TENSOR_NAME,
+    VERSION,
+    Dtype,
+    Node,
+    Port,
+    Seconds,
+    Sha256,
+)
+from pipeline.core.spec.document import Document, Export, Golden, ModelEntry, Override, VersionPolicy
+from pipeline.core.spec.resolved import Model, Spec, Version, batches, kind, kinds, served_versions
+from pipeline.core.spec.source import (
+    ConfigSource,
+    FactorySource,
+    FileSource,
+    HubSource,
+    PathSource,
+    Source,
+    WheelSource,
+)
+from pipeline.core.spec.target import Ports, Target
+from pipeline.core.spec.tensor import Axis, Input, Output, Shape, Tolerance, Values
+
+__all__ = [
+    "AXIS_NAME",
+    "BATCH",
+    "CALLABLE",
+    "MODEL_NAME",
+    "SHA256",
+    "TENSOR_NAME",
+    "VERSION",
+    "Axis",
+    "ConfigSource",
+    "Document",
+    "Dtype",
+    "Export",
+    "FactorySource",
+    "FileSource",
+    "Golden",
+    "HubSource",
+    "Input",
+    "Model",
+    "ModelEntry",
+    "Node",
+    "Output",
+    "Override",
+    "PathSource",
+    "Port",
+    "Ports",
+    "Seconds",
+    "Sha256",
+    "Shape",
+    "Source",
+    "Spec",
+    "Target",
+    "Tolerance",
+    "Values",
+    "Version",
+    "VersionPolicy",
+    "WheelSource",
+    "batches",
+    "kind",
+    "kinds",
+    "served_versions",
+]

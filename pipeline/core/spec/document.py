@@ -1,0 +1,159 @@
+"""`pipeline.yaml` as it is written. The JSON Schema that editors use is generated from it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pipeline.core.spec.base import AXIS_NAME, MODEL_NAME, TENSOR_NAME, VERSION, Node, Seconds
+from pipeline.core.spec.source import Source
+from pipeline.core.spec.target import Target
+from pipeline.core.spec.tensor import Axis, Input, Output, Tolerance
+
+
+class Export(Node, frozen=True, kw_only=True):
+    """How a source becomes an artifact."""
+
+    method: Annotated[
+        Literal["trace", "script"],
+        Meta(description="`trace` records one run, `script` compiles the code: TorchScript both.", examples=["trace"]),
+    ]
+    timeout: Annotated[Seconds, Meta(description="Seconds after which the export is killed.")] = 900.0
+
+
+class Golden(Node, frozen=True, kw_only=True):
+    """Inputs with the outputs that the eager model gave at export: what the server must answer."""
+
+    texts: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=100_000)], ...],
+        Meta(
+            description="Sentences to tokenize; repeated in turn to fill a batch. Without them inputs are random.",
+            max_length=1000,
+        ),
+    ] = ()
+    tokenizer: Annotated[
+        str | None,
+        Meta(
+            description="The model whose source has the tokenizer; by default this model's own source.",
+            examples=["minilm"],
+        ),
+    ] = None
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Seed of random inputs.")] = 0
+    batches: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=2**31 - 1)] | Literal["max"], ...],
+        Meta(description="The batch sizes; `max` is max_batch_size.", min_length=1, max_length=16),
+    ] = (1, 2, "max")
+    tolerance: Annotated[Tolerance, Meta(description="How far a served value may be from the golden one.")] = (
+        Tolerance()
+    )
+
+
+class VersionPolicy(Node, frozen=True, kw_only=True):
+    """Which versions are served: exactly one of these keys."""
+
+    latest: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="Serve the n newest versions.", examples=[1])
+    ] = None
+    specific: Annotated[
+        Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)] | None,
+        Meta(description="Serve these versions.", examples=[[1, 2]]),
+    ] = None
+
+
+class Override(Node, frozen=True, kw_only=True):
+    """What one version changes of its model."""
+
+    source: Annotated[
+        dict[str, Any],
+        Meta(description="Merged key by key into the model's source.", examples=[{"config": {"seed": 1}}]),
+    ] = {}
+    export: Annotated[
+        Literal["trace", "script"] | Export | None,
+        Meta(description="In place of the model's export.", examples=["script"]),
+    ] = None
+
+
+class ModelEntry(Node, frozen=True, kw_only=True):
+    """One Triton model as it is written in the spec."""
+
+    source: Annotated[
+        Source, Meta(description="Where weights and code come from.", examples=[{"path": "weights/bert"}])
+    ]
+    export: Annotated[
+        Literal["trace", "script"] | Export | None,
+        Meta(
+            description="How the artifact is made; not for a `file` source, which is one.",
+            examples=["trace", {"method": "script", "timeout": 600}],
+        ),
+    ] = None
+    max_batch_size: Annotated[
+        int, Meta(ge=0, le=2**31 - 1, description="The largest batch; 0 turns Triton's batching off.", examples=[32])
+    ] = 0
+    inputs: Annotated[
+        dict[Annotated[str, Meta(pattern=TENSOR_NAME)], Input],
+        Meta(
+            min_length=1,
+            description="The inputs, in order.",
+            examples=[{"input__0": {"dtype": "INT32", "shape": ["batch", 256], "argument": "input_ids"}}],
+        ),
+    ]
+    outputs: Annotated[
+        dict[Annotated[str, Meta(pattern=TENSOR_NAME)], Output],
+        Meta(
+            min_length=1,
+            description="The outputs, in order.",
+            examples=[{"output__0": {"dtype": "FP32", "shape": ["batch", 2], "result": "logits"}}],
+        ),
+    ]
+    axes: Annotated[
+        dict[Annotated[str, Meta(pattern=AXIS_NAME)], Axis],
+        Meta(description="Bounds of the named axes of the shapes.", examples=[{"sequence": {"min": 1, "max": 512}}]),
+    ] = {}
+    versions: Annotated[
+        dict[Annotated[str, Meta(pattern=VERSION)], Override | None],
+        Meta(description="The versions, each with what it changes; by default one, number 1."),
+    ] = msgspec.field(default_factory=lambda: {"1": Override()})
+    version_policy: Annotated[
+        Literal["all"] | VersionPolicy | None,
+        Meta(
+            description="Which versions Triton serves; by default its own rule, the newest one.",
+            examples=["all", {"specific": [1, 2]}],
+        ),
+    ] = None
+    golden: Annotated[Golden, Meta(description="The questions whose answers prove the served model.")] = Golden()
+    config: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Any further field of Triton's ModelConfig, by its protobuf name.",
+            examples=[{"dynamic_batching": {"max_queue_delay_microseconds": 100}}],
+        ),
+    ] = {}
+
+
+class Document(Node, frozen=True, kw_only=True):
+    """A `pipeline.yaml`: models, their sources, and the server that they are served by."""
+
+    version: Annotated[Literal[1], Meta(description="The version of this format.", examples=[1])]
+    target: Annotated[
+        Target,
+        Meta(description="Where the models are served.", examples=[{"image": "nvcr.io/nvidia/tritonserver:23.08-py3"}]),
+    ]
+    models: Annotated[
+        dict[Annotated[str, Meta(pattern=MODEL_NAME)], ModelEntry],
+        Meta(
+            description="The models, by their Triton names.",
+            examples=[
+                {
+                    "bert": {
+                        "source": {"path": "weights/bert"},
+                        "export": "trace",
+                        "max_batch_size": 32,
+                        "inputs": {"input__0": {"dtype": "INT32", "shape": ["batch", 256]}},
+                        "outputs": {"output__0": {"dtype": "FP32", "shape": ["batch", 2]}},
+                    }
+                }
+            ],
+        ),
+    ]

@@ -1,0 +1,74 @@
+"""The spec as the rest of the program reads it: version overrides merged, names resolved."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from pipeline.core.spec.document import Export, Golden, VersionPolicy
+from pipeline.core.spec.source import Source
+from pipeline.core.spec.target import Target
+from pipeline.core.spec.tensor import Axis, Input, Output
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a model with everything it inherits. `export` is None for an adopted file."""
+
+    number: int
+    source: Source
+    export: Export | None
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """One Triton model with its versions resolved. Mappings keep the spec's order."""
+
+    name: str
+    max_batch_size: int
+    inputs: dict[str, Input]
+    outputs: dict[str, Output]
+    axes: dict[str, Axis]
+    versions: dict[int, Version]
+    version_policy: Literal["all"] | VersionPolicy | None
+    golden: Golden
+    config: dict[str, Any]
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """The truth that everything else is derived from."""
+
+    target: Target
+    models: dict[str, Model]
+
+
+def kinds(source: Source) -> tuple[str, ...]:
+    """The keys that a source has: exactly one where `parse` has accepted it."""
+    return tuple(name for name in source.__struct_fields__ if getattr(source, name) is not None)
+
+
+def kind(source: Source) -> str:
+    """The one key that a source has: config, wheel, path, hub, factory or file."""
+    return kinds(source)[0]
+
+
+def batches(model: Model) -> tuple[int, ...]:
+    """The golden batch sizes, ascending, without repeats, none above max_batch_size; without batching the one 1."""
+    if model.max_batch_size == 0:
+        return (1,)
+    most = model.max_batch_size
+    sizes = {most if size == "max" else min(size, most) for size in model.golden.batches}
+    return tuple(sorted(sizes))
+
+
+def served_versions(model: Model) -> tuple[int, ...]:
+    """The version numbers that Triton serves under the model's version policy (default: the newest one)."""
+    numbers = sorted(model.versions)
+    match model.version_policy:
+        case "all":
+            return tuple(numbers)
+        case VersionPolicy(specific=tuple() as chosen):
+            return tuple(number for number in numbers if number in chosen)
+        case VersionPolicy(latest=int() as count):
+            return tuple(numbers[-count:])
+        case _:
+            return tuple(numbers[-1:])
