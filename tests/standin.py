@@ -33,6 +33,7 @@ class Triton:
         self.metadata: dict[str, dict[str, Any]] = {}
         self.index: list[dict[str, str]] = []
         self.http = self.grpc = 0
+        self.connections = 0
         self.asked: list[tuple[str, str, int]] = []
 
     def answer(self, protocol: str, model: str, version: str, inputs: Arrays) -> Arrays:
@@ -86,6 +87,10 @@ def _handler(triton: Triton) -> type[server.BaseHTTPRequestHandler]:
     class Handler(server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = 1 << 20  # an answer leaves in one piece: two would wait 40 ms for each other
+
+        def setup(self) -> None:
+            triton.connections += 1  # HTTP's only
+            super().setup()
 
         def do_GET(self) -> None:
             match self.path.split("/")[2:]:
