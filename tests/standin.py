@@ -33,7 +33,7 @@ class Triton:
         self.metadata: dict[str, dict[str, Any]] = {}
         self.index: list[dict[str, str]] = []
         self.http = self.grpc = 0
-        self.connections = 0
+        self.connections = 0  # of HTTP
         self.asked: list[tuple[str, str, int]] = []
 
     def answer(self, protocol: str, model: str, version: str, inputs: Arrays) -> Arrays:
@@ -46,7 +46,7 @@ class Triton:
 def serve() -> Iterator[Triton]:
     """A running stand-in on free ports."""
     triton = Triton()
-    web = server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(triton))
+    web = _Web(triton)
     thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
     remote = grpc.server(futures.ThreadPoolExecutor(2))
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(triton), remote)
@@ -60,6 +60,18 @@ def serve() -> Iterator[Triton]:
         web.shutdown()
         thread.join()
         web.server_close()
+
+
+class _Web(server.ThreadingHTTPServer):
+    """Counts its connections."""
+
+    def __init__(self, triton: Triton) -> None:
+        super().__init__(("127.0.0.1", 0), _handler(triton))
+        self.triton = triton
+
+    def verify_request(self, *_: Any) -> bool:
+        self.triton.connections += 1
+        return True
 
 
 class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
@@ -87,10 +99,6 @@ def _handler(triton: Triton) -> type[server.BaseHTTPRequestHandler]:
     class Handler(server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = 1 << 20  # an answer leaves in one piece: two would wait 40 ms for each other
-
-        def setup(self) -> None:
-            triton.connections += 1  # HTTP's only
-            super().setup()
 
         def do_GET(self) -> None:
             match self.path.split("/")[2:]:

@@ -84,14 +84,20 @@ def test_an_answer_of_another_shape_or_name_is_neither(triton: standin.Triton) -
     assert flow.counts.keys() == {"neither"}
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-def test_connections_are_kept_or_fresh(triton: standin.Triton, fresh: bool) -> None:
-    """A client keeps its connection, or, where it should, opens one for each request."""
-    with drive(triton, fresh=fresh) as flow:
+def test_a_connection_is_kept(triton: standin.Triton) -> None:
+    """A client asks everything over one connection."""
+    with drive(triton) as flow:
         flow.proceed(6)
-    assert flow.failed == []
-    http = sum(request.protocol == "http" for request in flow.requests)
-    assert triton.connections == (http if fresh else 1)
+    assert flow.counts == {"old": flow.asked}
+    assert triton.connections == 1
+
+
+def test_a_connection_for_each_request(triton: standin.Triton) -> None:
+    """With `fresh`, a client connects anew each time."""
+    with drive(triton, fresh=True) as flow:
+        flow.proceed(6)
+    assert flow.counts == {"old": flow.asked}
+    assert triton.connections == sum(request.protocol == "http" for request in flow.requests) > 1
 
 
 def test_a_server_that_is_gone_is_a_failure() -> None:
