@@ -45,6 +45,11 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return self.state / "store"
 
     @property
+    def releases(self) -> Path:
+        """The releases that are kept, and the history."""
+        return self.state / "releases"
+
+    @property
     def sources(self) -> Path:
         """Fetched sources, by digest."""
         return self.state / "sources"

@@ -21,6 +21,7 @@ from pipeline.edges import digests, files, folders
 MANIFEST = "manifest.json"
 GOLDEN = "golden.safetensors"
 _KEY = re.compile(r"[0-9a-f]{64}")
+_QUARANTINED = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
 _LIMIT = 16 << 20
 
 
@@ -41,12 +42,11 @@ class Store:
 
     def keys(self) -> frozenset[str]:
         """The keys of all entries that are whole, as their manifests say: no file's bytes are read."""
-        with files.guard("read", self.folder):
-            try:
-                names = [path.name for path in self.folder.iterdir()]
-            except FileNotFoundError:
-                return frozenset()
-        return frozenset(name for name in names if _KEY.fullmatch(name) and self.get(name) is not None)
+        return frozenset(key for key in self.entries() if self.get(key) is not None)
+
+    def entries(self) -> frozenset[str]:
+        """The keys of all entries, whole or torn."""
+        return frozenset(name for name in _names(self.folder) if _KEY.fullmatch(name))
 
     def get(self, key: str) -> build.Built | None:
         """The manifest of an entry; None where there is no entry, or one that is torn or names other files."""
@@ -86,6 +86,28 @@ class Store:
         folders.publish(entry, aside)
         return aside
 
+    def stale(self, keep: frozenset[str]) -> tuple[str, ...]:
+        """The names in quarantine that gc may purge: of a key in `keep` all but the newest, of any other key all."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for name in _names(self.quarantined):
+            if _QUARANTINED.fullmatch(name):
+                with files.guard("read", self.quarantined / name):
+                    moved = (self.quarantined / name).lstat().st_ctime_ns
+                found.setdefault(name.partition(".")[0], []).append((moved, name))
+        stale = [sorted(moved)[:-1] if key in keep else moved for key, moved in found.items()]
+        return tuple(sorted(name for moved in stale for _, name in moved))
+
+    def remove(self, key: str) -> int:
+        """Takes an entry out, in one step, for good. Returns how many bytes its files had: 0 where there is none."""
+        return _remove(self.path(key))
+
+    def purge(self, name: str) -> int:
+        """The same for a name in quarantine."""
+        if _QUARANTINED.fullmatch(name) is None:
+            msg = f"{name!r} is no entry in quarantine"
+            raise errors.PipelineError(msg, hint=f"Look into {self.quarantined}, and remove by hand what is yours.")
+        return _remove(self.quarantined / name)
+
     @contextlib.contextmanager
     def stage(self) -> Iterator[Path]:
         """An empty folder on the store's file system to build an entry in; what is not published is removed."""
@@ -117,7 +139,28 @@ class Store:
 
     def sweep(self) -> tuple[str, ...]:
         """Removes what killed runs left behind, and returns the names."""
-        return folders.sweep(self.folder)
+        return (*folders.sweep(self.folder), *folders.sweep(self.quarantined))
+
+
+def _names(folder: Path) -> list[str]:
+    with files.guard("read", folder):
+        try:
+            return [path.name for path in folder.iterdir()]
+        except FileNotFoundError:
+            return []
+
+
+def _remove(entry: Path) -> int:
+    """Renames first: what is half removed has a name that no one takes for an entry, and that is swept."""
+    with files.guard("remove", entry):
+        try:
+            found = [path.lstat() for path in (entry, *entry.rglob("*"))]
+        except FileNotFoundError:
+            return 0
+    aside = files.temporary(entry.parent)
+    folders.publish(entry, aside)
+    folders.remove(aside)
+    return sum(about.st_size for about in found if not stat.S_ISDIR(about.st_mode))
 
 
 def _expected(built: build.Built) -> dict[str, str]:
