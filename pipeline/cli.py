@@ -6,37 +6,25 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
 import msgspec
 
-import pipeline
-from pipeline import edges, reconcile
-from pipeline.core import errors, findings, plan, render, report
+from pipeline import arguments, edges, reconcile
+from pipeline.core import errors, findings, plan, release, render, report
 
-_EPILOG = """\
-exit codes:
-  0  fine, nothing to do            4  verification failed
-  1  could not do it                5  environment unfit
-  2  changes or drift pending       6  another run holds the project
-  3  spec invalid                   7  failed and rolled back
-                                  130  interrupted
-
-examples:
-  python -m pipeline validate                 check pipeline.yaml, every fault at once
-  python -m pipeline plan                     what would change, without changing it
-  python -m pipeline export --model bert      build what is missing of one model
-  python -m pipeline verify                   ask the running server every golden question
-"""
+_REFRESH = 2.0  # seconds
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs one command and returns its exit code."""
-    options = _parser().parse_args(argv)
+    options = arguments.parser(_COMMANDS).parse_args(argv)
     screen = Screen(options.json)
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
     try:
         return int(options.run(options, screen))
     except errors.PipelineError as error:
@@ -51,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends a run as Ctrl-C does: what is unfinished is removed."""
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: what is unfinished is removed."""
     raise KeyboardInterrupt
 
 
@@ -104,10 +92,6 @@ def _located(options: argparse.Namespace, error: errors.PipelineError) -> errors
     return error
 
 
-def _words(options: argparse.Namespace) -> str:
-    return f"pipeline {options.command}"
-
-
 def _validate(options: argparse.Namespace, screen: Screen) -> int:
     site = _site(options, screen)
     versions = sum(len(model.versions) for model in site.declared.models.values())
@@ -118,45 +102,47 @@ def _validate(options: argparse.Namespace, screen: Screen) -> int:
 
 def _plan(options: argparse.Namespace, screen: Screen) -> int:
     made = reconcile.make_plan(_site(options, screen))
-    data = {
-        "format": 1,
-        "digest": made.digest,
-        "changes": made.changes,
-        "notes": made.notes,
-        "summary": plan.counts(made),
-    }
-    screen.show(render.show_plan(made, colour=screen.colour), data)
-    return errors.Exit.PENDING if made.changes else errors.Exit.FINE
+    data = plan.document(made.plan, basis=made.basis)
+    if options.out:
+        reconcile.save(Path(options.out), plan.dump(data))
+    screen.show(render.show_plan(made.plan, colour=screen.colour), data)
+    return errors.Exit.PENDING if made.plan.changes else errors.Exit.FINE
 
 
 def _needs(options: argparse.Namespace, screen: Screen) -> int:
-    groups = plan.needs(reconcile.make_plan(_site(options, screen)), options.name)
+    groups = reconcile.needs(_site(options, screen), options.name)
     screen.show("".join(f"{group}\n" for group in groups), groups)
     return errors.Exit.FINE
 
 
+def _failpoints(_options: argparse.Namespace, screen: Screen) -> int:
+    points = reconcile.FAILPOINTS
+    screen.show("".join(f"{name}: {text}\n" for name, text in points.items()), points)
+    return errors.Exit.FINE
+
+
 def _export(options: argparse.Namespace, screen: Screen) -> int:
-    with reconcile.writing(_site(options, screen), _words(options)) as site:
+    with reconcile.writing(_site(options, screen), options.command) as site:
         reconcile.export(site, accept=options.accept_goldens)
     screen.show("Every artifact is built and locked.\n", {"locked": True})
     return errors.Exit.FINE
 
 
 def _assemble(options: argparse.Namespace, screen: Screen) -> int:
-    with reconcile.writing(_site(options, screen), _words(options)) as site:
-        touched = reconcile.assemble(site)
+    with reconcile.writing(_site(options, screen), options.command) as site:
+        touched = reconcile.assemble(site, remove_all=options.remove_all)
     text = f"Assembled {', '.join(touched)}.\n" if touched else "The repository is as the spec says.\n"
     screen.show(text, {"assembled": touched})
     return errors.Exit.FINE
 
 
 def _serve(options: argparse.Namespace, screen: Screen) -> int:
-    with reconcile.writing(_site(options, screen), _words(options)) as site:
-        changed = reconcile.serve(site)
+    with reconcile.writing(_site(options, screen), options.command) as site:
+        done = reconcile.serve(site)
         ports = site.declared.target.ports
     where = f"http 127.0.0.1:{ports.http}, grpc 127.0.0.1:{ports.grpc}, metrics 127.0.0.1:{ports.metrics}"
-    word = "Triton serves" if changed else "Triton serves already"
-    screen.show(f"{word}: {where}\n", {"changed": changed, "ports": ports})
+    word = "Triton serves" if done.changes else "Triton serves already"
+    screen.show(f"{word}: {where}\n", {"changed": bool(done.changes), "ports": ports})
     return errors.Exit.FINE
 
 
@@ -167,75 +153,110 @@ def _verify(options: argparse.Namespace, screen: Screen) -> int:
     return errors.Exit.FINE if report.passed(made) else errors.Exit.UNVERIFIED
 
 
+def _apply(options: argparse.Namespace, screen: Screen) -> int:
+    saved = reconcile.load_plan(Path(options.plan)) if options.plan else None
+    allowed = reconcile.Allowed(
+        goldens=options.accept_goldens, rollback=options.allow_rollback, removal=options.remove_all
+    )
+    with reconcile.writing(_site(options, screen), options.command) as site:
+        done = reconcile.apply(site, allowed, saved=saved)
+    if done.report is not None:
+        reconcile.write_report(done.report, json=options.report, junit=options.junit)
+    return _done(done, screen)
+
+
+def _rollback(options: argparse.Namespace, screen: Screen) -> int:
+    with reconcile.writing(_site(options, screen), options.command) as site:
+        done = reconcile.rollback(site, options.release)
+    if done.changes:
+        screen.say("pipeline.yaml and pipeline.lock are as they were: `apply` goes forward again")
+    return _done(done, screen)
+
+
+def _heal(options: argparse.Namespace, screen: Screen) -> int:
+    with reconcile.writing(_site(options, screen), options.command) as site:
+        done = reconcile.heal(site)
+    return _done(done, screen)
+
+
+def _done(done: reconcile.Outcome, screen: Screen) -> int:
+    screen.show(render.show_outcome(done.changes, done.release, done.report, colour=screen.colour), done)
+    return errors.Exit.FINE
+
+
+def _history(options: argparse.Namespace, screen: Screen) -> int:
+    site = _site(options, screen)
+    found = reconcile.history(site)
+    screen.show(render.show_history(found), {"format": 1, "current": release.current(found), "entries": found.entries})
+    return errors.Exit.FINE
+
+
+def _gc(options: argparse.Namespace, screen: Screen) -> int:
+    with reconcile.writing(_site(options, screen), options.command) as site:
+        gone = reconcile.gc(site)
+    text = f"Removed {len(gone)} artifacts.\n" if gone else "Nothing to remove.\n"
+    screen.show(text, {"removed": gone})
+    return errors.Exit.FINE
+
+
+def _recover(options: argparse.Namespace, screen: Screen) -> int:
+    with reconcile.writing(_site(options, screen), options.command) as site:
+        count = reconcile.recover(site)
+    screen.show(f"The history has {count} releases.\n", {"releases": count})
+    return errors.Exit.FINE
+
+
+def _watch(options: argparse.Namespace, screen: Screen) -> int:
+    reconcile.watch(
+        lambda: _site(options, screen),
+        reconcile.Watching(
+            interval=options.interval,
+            git=options.git,
+            restarts=options.restarts,
+            window=options.window,
+            allowed=reconcile.Allowed(rollback=options.allow_rollback),
+        ),
+        say=screen.say,
+    )
+    return errors.Exit.FINE
+
+
 def _status(options: argparse.Namespace, screen: Screen) -> int:
-    found = reconcile.status(_site(options, screen))
-    screen.show(render.show_status(found.server, found.models), {"format": 1, **msgspec.structs.asdict(found)})
-    return errors.Exit.PENDING if found.pending else errors.Exit.FINE
+    while True:
+        found = reconcile.status(_site(options, screen))
+        text = render.show_status(found.server, found.models, release=found.release)
+        if options.watch and sys.stdout.isatty() and not options.json:
+            text = f"\x1b[H\x1b[2J{text}"
+        screen.show(text, {"format": 1, **msgspec.structs.asdict(found)})
+        if not options.watch:
+            return errors.Exit.PENDING if found.pending else errors.Exit.FINE
+        time.sleep(_REFRESH)
 
 
 def _down(options: argparse.Namespace, screen: Screen) -> int:
-    with reconcile.writing(_site(options, screen), _words(options)) as site:
+    with reconcile.writing(_site(options, screen), options.command) as site:
         ran = reconcile.down(site)
     screen.show("Triton is stopped.\n" if ran else "No server of this project runs.\n", {"stopped": ran})
     return errors.Exit.FINE
 
 
-def _apply(options: argparse.Namespace, screen: Screen) -> int:
-    with reconcile.writing(_site(options, screen), _words(options)) as site:
-        reconcile.export(site, accept=options.accept_goldens)
-        locked = reconcile.again(site)
-        reconcile.assemble(locked)
-        reconcile.serve(locked)
-    return _verify(options, screen)
-
-
-_COMMANDS: dict[str, tuple[Command, str]] = {
-    "validate": (_validate, "check the spec, every fault at once"),
-    "plan": (_plan, "show what would change, and change nothing (exit 2 when something would)"),
-    "lock": (_export, "build what is missing, and pin sources, artifacts and goldens in pipeline.lock"),
-    "export": (_export, "the same as lock: an artifact counts when it is pinned"),
-    "assemble": (_assemble, "bring model_repository/ to the lock"),
-    "serve": (_serve, "start Triton, or leave the right one running"),
-    "verify": (_verify, "ask the server every golden question, over HTTP and gRPC"),
-    "apply": (_apply, "export, assemble, serve and verify"),
-    "status": (_status, "tell what runs and what it serves (exit 2 when it is not what it should be)"),
-    "down": (_down, "stop the server, requests in flight answered first"),
-    "needs": (_needs, argparse.SUPPRESS),
+_COMMANDS: dict[str, Command] = {
+    "validate": _validate,
+    "plan": _plan,
+    "lock": _export,
+    "export": _export,
+    "assemble": _assemble,
+    "serve": _serve,
+    "verify": _verify,
+    "apply": _apply,
+    "rollback": _rollback,
+    "history": _history,
+    "heal": _heal,
+    "watch": _watch,
+    "status": _status,
+    "down": _down,
+    "gc": _gc,
+    "recover": _recover,
+    "needs": _needs,
+    "failpoints": _failpoints,
 }
-_BUILDING = {"lock", "export", "apply"}
-_VERIFYING = {"verify", "apply"}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pipeline",
-        description="One pipeline.yaml to verified answers from a real NVIDIA Triton server.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {pipeline.__version__}")
-    shown = [name for name, (_, text) in _COMMANDS.items() if text != argparse.SUPPRESS]
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(shown) + "}")
-    for name, (run, text) in _COMMANDS.items():
-        if text == argparse.SUPPRESS:
-            command = commands.add_parser(name)
-        else:
-            command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        command.set_defaults(run=run)
-        _add_options(command, name)
-    return parser
-
-
-def _add_options(command: argparse.ArgumentParser, name: str) -> None:
-    command.add_argument("--spec", default="pipeline.yaml", metavar="FILE", help="the spec (default: pipeline.yaml)")
-    command.add_argument(
-        "--model", action="append", default=[], metavar="NAME", help="only this model; may be given again and again"
-    )
-    command.add_argument("--json", action="store_true", help="print one JSON document; messages go to standard error")
-    if name in _BUILDING | {"needs"}:
-        command.add_argument("--accept-goldens", action="store_true", help="let locked goldens change, after a look")
-    if name in _VERIFYING:
-        command.add_argument("--report", metavar="FILE", help="write the report as JSON too")
-        command.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML too")
-    if name == "needs":
-        command.add_argument("name", choices=sorted(_COMMANDS), metavar="COMMAND")

@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
-from pipeline.core import state
+from pipeline.core import config, state
+
+_CONFIG = "config.pbtxt"
 
 
 class Kind(enum.StrEnum):
@@ -50,12 +52,16 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def changes(desired: state.State, observed: state.State) -> tuple[Change, ...]:
-    """Every difference, builds first, then lock, repository and server, each sorted by subject."""
+    """Every difference, builds first, then lock, repository and server, each sorted by subject.
+
+    What is wanted and was applied already, and is otherwise now, is drift: it was changed outside the pipeline.
+    """
+    models = tuple(_models(desired, observed))
     return (
         *_builds(desired, observed),
         *_locked(desired, observed),
-        *_models(desired, observed),
-        *_server(desired.server, observed.server, desired),
+        *models,
+        *_server(desired, observed, {change.subject: change for change in models}),
     )
 
 
@@ -82,50 +88,87 @@ def _models(desired: state.State, observed: state.State) -> Iterator[Change]:
         new, old = desired.models.get(name), observed.models.get(name)
         if new is None:
             yield Change(kind=Kind.REPOSITORY, act=Act.REMOVE, subject=name)
-        elif old is None:
-            yield Change(kind=Kind.REPOSITORY, act=Act.ADD, subject=name)
+            continue
+        applied = new.digest is not None and observed.applied.get(name) == new.digest
+        if old is None:
+            yield Change(kind=Kind.REPOSITORY, act=Act.ADD, subject=name, drift=applied)
         elif new.digest is None:
             yield Change(kind=Kind.REPOSITORY, act=Act.CHANGE, subject=name)
         elif new.files != old.files:
             # Our own digest over other bytes: nobody but the pipeline writes that digest, so the bytes were changed.
-            drift = new.digest == old.digest
-            yield Change(
-                kind=Kind.REPOSITORY, act=Act.CHANGE, subject=name, fields=tuple(_files(new, old)), drift=drift
-            )
+            drift = applied or new.digest == old.digest
+            fields = tuple(_files(new, old))
+            yield Change(kind=Kind.REPOSITORY, act=Act.CHANGE, subject=name, fields=fields, drift=drift)
 
 
 def _files(new: state.Model, old: state.Model) -> Iterator[Field]:
     for path in sorted(new.files.keys() | old.files.keys()):
-        if new.files.get(path) != old.files.get(path):
-            yield Field(path=path, old=old.files.get(path), new=new.files.get(path))
+        if new.files.get(path) == old.files.get(path):
+            continue
+        inner = tuple(_config(new.config, old.config)) if path == _CONFIG else ()
+        yield from inner or (Field(path=path, old=old.files.get(path), new=new.files.get(path)),)
 
 
-def _server(new: state.Server | None, old: state.Server | None, desired: state.State) -> Iterator[Change]:
+def _config(new: dict[str, Any] | None, old: dict[str, Any] | None) -> Iterator[Field]:
+    """Each field in which two configs differ, but for the digest, which follows from the rest."""
+    if new is None or old is None:
+        return
+    for path, wanted, got in config.differences(new, old):
+        if not path.startswith(f"parameters.{config.DIGEST}"):
+            yield Field(path=f"{_CONFIG}: {path}", old=got, new=wanted)
+
+
+def _server(desired: state.State, observed: state.State, swapped: dict[str, Change]) -> Iterator[Change]:
+    new, old = desired.server, observed.server
     if new is None:
         if old is not None:
             yield Change(kind=Kind.SERVER, act=Act.REMOVE, subject=old.runtime)
         return
     if old is None:
-        yield Change(kind=Kind.SERVER, act=Act.ADD, subject=new.runtime)
+        lost = (Field(path="process", old=observed.lost, new="runs"),) if observed.lost else ()
+        yield Change(kind=Kind.SERVER, act=Act.ADD, subject=new.runtime, fields=lost, drift=bool(lost))
         return
     if (old.runtime, old.fingerprint) != (new.runtime, new.fingerprint):
-        yield Change(kind=Kind.SERVER, act=Act.REPLACE, subject=new.runtime)
+        mute = () if old.fingerprint else (Field(path="process", old="runs and does not answer", new="answers"),)
+        yield Change(kind=Kind.SERVER, act=Act.REPLACE, subject=new.runtime, fields=mute, drift=bool(mute))
         return
     for name in sorted(new.models.keys() | old.models.keys()):
-        yield from _live(name, new.models.get(name), old.models.get(name), desired.models.get(name))
+        yield from _live(name, desired, observed, swapped.get(name))
 
 
-def _live(name: str, new: state.Live | None, old: state.Live | None, model: state.Model | None) -> Iterator[Change]:
+def _live(name: str, desired: state.State, observed: state.State, swapped: Change | None) -> Iterator[Change]:
+    """What a load mends: `swapped` is the change of the model's folder that will be made before."""
+    server = observed.server
+    new = desired.server.models.get(name) if desired.server else None
+    old = server.models.get(name) if server else None
+    ours = server is not None and name in server.loaded
     if new is None:
-        yield Change(kind=Kind.LOAD, act=Act.REMOVE, subject=name)
-    elif old is None:
-        yield Change(kind=Kind.LOAD, act=Act.ADD, subject=name)
-    elif new != old:
-        known = model is not None and model.digest is not None
-        fields = []
-        if new.digest != old.digest:
-            fields.append(Field(path="digest", old=old.digest, new=new.digest if known else None))
-        if new.versions != old.versions:
-            fields.append(Field(path="versions", old=list(old.versions), new=list(new.versions)))
-        drift = new.digest == old.digest
-        yield Change(kind=Kind.LOAD, act=Act.CHANGE, subject=name, fields=tuple(fields), drift=drift)
+        yield Change(kind=Kind.LOAD, act=Act.REMOVE, subject=name, drift=not ours and bool(observed.applied))
+        return
+    applied = new.digest is not None and observed.applied.get(name) == new.digest
+    if old is None:
+        # It was loaded by the pipeline, and was unloaded by somebody else.
+        gone = (Field(path="state", old="not ready", new="ready"),) if ours else ()
+        drift = ours and (applied or swapped is None)
+        yield Change(kind=Kind.LOAD, act=Act.ADD, subject=name, fields=gone, drift=drift)
+        return
+    fields = tuple(_differences(new, old, desired.models.get(name), observed.models.get(name)))
+    if fields or swapped is not None:
+        drift = applied or (new.digest == old.digest and (swapped is None or swapped.drift))
+        yield Change(kind=Kind.LOAD, act=Act.CHANGE, subject=name, fields=fields, drift=drift)
+
+
+def _differences(
+    new: state.Live, old: state.Live, wanted: state.Model | None, there: state.Model | None
+) -> Iterator[Field]:
+    if new.digest != old.digest:
+        known = wanted is not None and wanted.digest is not None
+        yield Field(path="digest", old=old.digest, new=new.digest if known else None)
+    if new.versions != old.versions:
+        yield Field(path="versions", old=list(old.versions), new=list(new.versions))
+    if new.digest == old.digest and wanted is not None:
+        yield from _config(wanted.config, old.config)
+    if old.fault:
+        yield Field(path="process", old=old.fault, new="runs")
+    if there is not None and old.folder is not None and there.folder != old.folder:
+        yield Field(path="files", old="replaced after the load", new="loaded")

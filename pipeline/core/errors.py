@@ -69,6 +69,12 @@ class Busy(PipelineError):
     exit_code = Exit.BUSY
 
 
+class RolledBack(PipelineError):
+    """A change failed after it had begun, and what was there before serves again."""
+
+    exit_code = Exit.ROLLED_BACK
+
+
 class Interrupted(PipelineError):
     """The user or the system asked to stop; everything unfinished was removed."""
 

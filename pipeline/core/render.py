@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from pipeline.core import diff, errors, findings, plan, report
+from pipeline.core import release as releases
 
 _COLOURS = {"+": "32", "~": "33", "-": "31", "-/+": "31", "error": "31;1", "warning": "33;1", "hint": "36", "bold": "1"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -127,13 +128,47 @@ def _escape(text: str, *, extra: bool = False) -> str:
     return text.replace(":", "%3A").replace(",", "%2C") if extra else text
 
 
-def show_status(server: str, rows: Iterable[Mapping[str, str]]) -> str:
-    """The server in one line, and a table of the models."""
-    table = [["MODEL", "VERSIONS", "SYNC", "HEALTH", "DIGEST"]]
-    table += [[row["model"], row["versions"], row["sync"], row["health"], _value(row["digest"])] for row in rows]
-    widths = [max(len(line[column]) for line in table) for column in range(5)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    return clean(server) + "\n" + "\n".join(lines) + "\n"
+def show_status(server: str, rows: Iterable[Mapping[str, str]], *, release: int | None = None) -> str:
+    """The server in one line, the release, and a table of the models."""
+    head = ["MODEL", "VERSIONS", "SYNC", "HEALTH", "DIGEST"]
+    table = [[row["model"], row["versions"], row["sync"], row["health"], _value(row["digest"])] for row in rows]
+    applied = "" if release is None else f"Release {release} was applied last.\n"
+    return f"{clean(server)}\n{applied}{_table(head, table)}"
+
+
+def show_history(made: releases.History) -> str:
+    """What was deployed, newest first; a star marks the release that was applied last."""
+    current = releases.current(made)
+    head = ["RELEASE", "COMMAND", "WHEN", "SECONDS", "RESULT", "DIGEST"]
+    rows = [
+        [
+            f"{each.release or '-'}{'*' if each.release is not None and each.release == current else ''}",
+            each.command,
+            each.start,
+            f"{each.seconds:g}",
+            each.result + (f": {each.message}" if each.message else ""),
+            _value(each.digest) if each.digest else "-",
+        ]
+        for each in reversed(made.entries)
+    ]
+    return _table(head, rows) if rows else "Nothing was deployed here yet.\n"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
+    )
+
+
+def show_outcome(
+    changes: Iterable[diff.Change], release: int | None, proof: report.Report | None, *, colour: bool = False
+) -> str:
+    """What a deployment did, the answers that prove it, and the release that is live."""
+    done = "".join(f"{line}\n" for line in _changes(changes, colour=colour))
+    proven = show_report(proof, colour=colour) if proof else ""
+    return f"{done}{proven}Release {release} is live.\n" if done or proven else f"{_NO_CHANGES}\n"
 
 
 def show_report(made: report.Report, *, colour: bool = False) -> str:

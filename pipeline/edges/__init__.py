@@ -55,6 +55,11 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return self.state / "sources"
 
     @property
+    def candidate(self) -> Path:
+        """Where changed models are proven in a server of their own, while a run does that."""
+        return self.state / "candidate"
+
+    @property
     def run(self) -> Path:
         """The running server's record and logs."""
         return self.state / "run"

@@ -11,6 +11,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from pipeline.core import errors, state
 from pipeline.edges import digests, files, folders
 
@@ -38,17 +40,26 @@ def observe(folder: Path, known: digests.Digests) -> tuple[dict[str, state.Model
         if claimed is None:
             strangers.append(name)
         else:
-            models[name] = state.Model(name=name, files=known.tree(folder / name), digest=claimed)
+            models[name] = state.Model(
+                name=name, files=known.tree(folder / name), digest=claimed, folder=identity(folder, name)
+            )
     return models, tuple(strangers)
 
 
-def install(folder: Path, model: state.Model, config_text: str, entries: Entries, known: digests.Digests) -> None:
+class Swap(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's folder that was put in or taken out. `old` is what stood at `target`, None where nothing did."""
+
+    target: Path
+    old: Path | None
+
+
+def install(folder: Path, model: state.Model, config_text: str, entries: Entries, known: digests.Digests) -> Swap:
     """Makes the model's folder exactly `model.files`: fresh real copies, verified, exchanged for the old in one step.
 
     `config_text` becomes `config.pbtxt`; a file `N/…` is copied from the store entry of version N. Every file is
     0644 and every folder 0755, since a container's user reads them. Raises Unverified where a copy's bytes are not
     the expected ones, PipelineError where the disk refuses or the name is taken by something that is not ours; either
-    way the old folder stands.
+    way the old folder stands. The swap that is returned must be undone or forgotten.
     """
     target = _place(folder, model.name)
     _refuse_stranger(target, known, model)
@@ -60,22 +71,67 @@ def install(folder: Path, model: state.Model, config_text: str, entries: Entries
             files.copy(entries(int(version)) / inner, aside / name)
         _verify(aside, model, known)
         folders.sync(aside)
-        if target.is_dir():
-            folders.exchange(aside, target)
-        else:
+        if not target.is_dir():
             folders.publish(aside, target)
+            return Swap(target=target, old=None)
+        folders.exchange(aside, target)
+        old = files.temporary(folder)
+        folders.publish(aside, old)
+        return Swap(target=target, old=old)
 
 
-def remove(folder: Path, name: str) -> None:
-    """Takes one model of ours out, in one step. Raises PipelineError for a folder that the pipeline did not make."""
+def remove(folder: Path, name: str) -> Swap:
+    """Takes one model of ours out, in one step. Raises PipelineError for a folder that the pipeline did not make.
+
+    The swap that is returned must be undone or forgotten.
+    """
     target = _place(folder, name)
     if _kind(target) is None:
-        return
+        return Swap(target=target, old=None)
     if _claimed(target) is None:
         raise _stranger(target)
-    aside = files.temporary(folder)
-    folders.publish(target, aside)
-    folders.remove(aside)
+    old = files.temporary(folder)
+    folders.publish(target, old)
+    return Swap(target=target, old=old)
+
+
+def undo(swap: Swap) -> None:
+    """Puts the folder back that stood before: the very same files, under a new time of change."""
+    if swap.old is not None and swap.target.is_dir():
+        folders.exchange(swap.old, swap.target)
+        folders.remove(swap.old)
+    elif swap.old is not None:
+        folders.publish(swap.old, swap.target)
+    elif swap.target.is_dir():
+        aside = files.temporary(swap.target.parent)
+        folders.publish(swap.target, aside)
+        folders.remove(aside)
+
+
+def forget(swap: Swap) -> None:
+    """Removes the folder that stood before, for good."""
+    if swap.old is not None:
+        folders.remove(swap.old)
+
+
+def identity(folder: Path, name: str) -> str | None:
+    """What tells a model's folder from every other that stood or will stand in its place; None where none is."""
+    with files.guard("read", folder / name):
+        try:
+            about = (folder / name).lstat()
+        except FileNotFoundError:
+            return None
+    return f"{about.st_dev}:{about.st_ino}:{about.st_ctime_ns}"  # a number of an inode alone is used again
+
+
+def read_config(folder: Path, name: str) -> str | None:
+    """The text of a model's config.pbtxt; None where there is none, or one that is no plain text file."""
+    if _kind(folder / name) != "folder" or _kind(folder / name / CONFIG) != "other":
+        return None
+    try:
+        return (files.read(folder / name / CONFIG, _LIMIT) or b"").decode()
+    except (errors.PipelineError, UnicodeDecodeError):
+        return None
 
 
 def sweep(folder: Path) -> tuple[str, ...]:

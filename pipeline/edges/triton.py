@@ -67,6 +67,13 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             self._no_triton()
         return Identity(name=found["name"], version=str(found.get("version", "")))
 
+    def expect(self, name: str) -> None:
+        """Raises PipelineError where another server than the one of this name (`--id`) answers."""
+        found = self.identity()
+        if found.name != name:
+            msg = f"the Triton that answers on {self.place} is not this project's: its id is {printable(found.name)}"
+            raise errors.PipelineError(msg, hint="Stop it, or choose other ports under target.ports.")
+
     def live(self) -> bool:
         """Whether the server answers at all; False too where nothing listens."""
         return self._ok("/v2/health/live")
@@ -94,14 +101,21 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             for item in found
         )
 
+    def ready_versions(self) -> dict[str, tuple[int, ...]]:
+        """The READY versions of every model that has one, both ascending."""
+        found: dict[str, list[int]] = {}
+        for each in self.index():
+            if each.state == "READY" and each.version is not None:
+                found.setdefault(each.name, []).append(each.version)
+        return {name: tuple(sorted(versions)) for name, versions in sorted(found.items())}
+
     def config(self, model: str) -> dict[str, Any]:
         """The config that is live, with what Triton filled in."""
         return self._object(f"/v2/models/{_quote(model)}/config")
 
     def digest(self, model: str) -> str | None:
         """The digest parameter of the live config: the proof of what is loaded."""
-        found = self.config(model).get("parameters", {}).get(DIGEST, {}).get("string_value")
-        return found if isinstance(found, str) else None
+        return digest_of(self.config(model))
 
     def metadata(self, model: str, version: int) -> dict[str, Any]:
         """The version's tensors: names, data types and shapes."""
@@ -205,6 +219,12 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     def _no_triton(self, cause: Exception | None = None) -> NoReturn:
         msg = f"what answers on {self.place} is no Triton server"
         raise errors.PipelineError(msg, hint="Free the port, or choose others under target.ports.") from cause
+
+
+def digest_of(config: dict[str, Any]) -> str | None:
+    """The digest parameter of a live config."""
+    found = config.get("parameters", {}).get(DIGEST, {}).get("string_value")
+    return found if isinstance(found, str) else None
 
 
 def printable(text: str) -> str:

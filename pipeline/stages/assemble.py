@@ -2,48 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
 from pipeline import edges
-from pipeline.core import errors, findings, layout, spec, state
+from pipeline.core import diff, errors, findings, layout, spec, state
 from pipeline.edges import digests, repository, store
 
 
-def assemble(  # noqa: PLR0913 - both states, and where their files lie
+class Swaps:
+    """What an assembly put in and took out: to be undone, or kept for good."""
+
+    def __init__(self) -> None:
+        self.models: list[str] = []
+        self._done: list[repository.Swap] = []
+
+    def add(self, name: str, swap: repository.Swap) -> None:
+        """One model was swapped."""
+        self.models.append(name)
+        self._done.append(swap)
+
+    def undo(self) -> None:
+        """The folders that stood before stand again."""
+        while self._done:
+            repository.undo(self._done.pop())
+
+    def keep(self) -> None:
+        """The folders that stood before are removed."""
+        while self._done:
+            repository.forget(self._done.pop())
+
+
+def assemble(  # noqa: PLR0913 - what to change, and where the files lie
     project: edges.Project,
     declared: spec.Spec,
-    desired: state.State,
-    observed: state.State,
+    desired: Mapping[str, state.Model],
+    changes: Iterable[diff.Change],
     *,
     stored: store.Store,
     known: digests.Digests,
     say: edges.Say,
-) -> tuple[str, ...]:
-    """Installs what differs and removes models of ours that the spec no longer has; returns their names.
+) -> Swaps:
+    """Makes the changes of the repository; the caller keeps or undoes them.
 
     Raises PipelineError where something is not built yet, Unverified where a store entry is damaged (it is moved to
-    quarantine, and the old model stands).
+    quarantine); everything stands as before then.
     """
-    done: list[str] = []
-    for name, model in desired.models.items():
+    swaps = Swaps()
+    put = installer(declared, project.repository, stored=stored, known=known)
+    try:
+        for change in changes:
+            if change.kind is not diff.Kind.REPOSITORY:
+                continue
+            name = change.subject
+            if change.act is diff.Act.REMOVE:
+                say(f"removing {name}")
+                swaps.add(name, repository.remove(project.repository, name))
+            else:
+                say(f"assembling {name}")
+                swaps.add(name, put(desired[name]))
+    except BaseException:
+        swaps.undo()
+        raise
+    return swaps
+
+
+def installer(
+    declared: spec.Spec, folder: Path, *, stored: store.Store, known: digests.Digests
+) -> Callable[[state.Model], repository.Swap]:
+    """A function that makes one model's folder in the repository `folder` what it should be."""
+
+    def put(model: state.Model) -> repository.Swap:
         if model.digest is None:
-            msg = f"the artifacts of {name} are not built and locked"
+            msg = f"the artifacts of {model.name} are not built and locked"
             raise errors.PipelineError(msg, hint="Run `export` first.")
-        there = observed.models.get(name)
-        if there is not None and there.files == model.files:
-            continue
         _check(model, stored)
-        say(f"assembling {name}")
-        text = layout.config_text(declared.models[name], model.digest)
+        text = layout.config_text(declared.models[model.name], model.digest)
         entries = {number: stored.path(key) for number, key in model.entries.items()}
-        repository.install(project.repository, model, text, entries.__getitem__, known)
-        done.append(name)
-    gone = sorted(observed.models.keys() - desired.models.keys())
-    if gone and not desired.models:
-        msg = "the spec has no models: that would remove every model of the repository"
-        raise errors.PipelineError(msg, hint=f"Remove {project.repository.name}/ yourself if that is meant.")
-    for name in gone:
-        say(f"removing {name}")
-        repository.remove(project.repository, name)
-    return (*done, *gone)
+        return repository.install(folder, model, text, entries.__getitem__, known)
+
+    return put
 
 
 def _check(model: state.Model, stored: store.Store) -> None:

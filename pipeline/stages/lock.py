@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from pipeline import edges
 from pipeline.core import build, errors, findings, layout, spec
 from pipeline.core import lock as locking
@@ -18,8 +20,7 @@ def read(project: edges.Project) -> locking.Lock | None:
     return None if text is None else locking.parse(text, file=project.lock.name)
 
 
-def lock(  # noqa: PLR0913 - old and new of one thing each
-    project: edges.Project,
+def propose(  # noqa: PLR0913 - old and new of one thing each
     declared: spec.Spec,
     made: Mapping[layout.At, build.Build],
     old: locking.Lock | None,
@@ -28,10 +29,9 @@ def lock(  # noqa: PLR0913 - old and new of one thing each
     accept: bool,
     kept: frozenset[str] = frozenset(),
 ) -> locking.Lock:
-    """The new lock, written where it differs. Models in `kept` stay as the old lock has them.
+    """The new lock, which is not written yet. Models in `kept` stay as the old lock has them.
 
-    Raises Unverified where a rebuild is not what the lock says, or where a golden changed and `accept` is False; the
-    lock stands as it was then.
+    Raises Unverified where a rebuild is not what the lock says, or where a golden changed and `accept` is False.
     """
     built: dict[layout.At, build.Built] = {}
     for at, each in made.items():
@@ -45,10 +45,14 @@ def lock(  # noqa: PLR0913 - old and new of one thing each
         hint = "Look at the numbers. If the change is meant: `lock --accept-goldens`." if changed else _DIFFERS
         raise errors.Unverified(msg, hint=hint, found=found)
     new = layout.next_lock(declared, made, built, kept=_kept(old, kept))
+    return msgspec.structs.replace(new, digest=locking.root(new))
+
+
+def write(project: edges.Project, new: locking.Lock) -> None:
+    """Writes the lock where it differs from the one on disk."""
     text = locking.dump(new)
     if files.read(project.lock, _LIMIT) != text:
         files.write(project.lock, text)
-    return locking.parse(text, file=project.lock.name)
 
 
 _DIFFERS = (

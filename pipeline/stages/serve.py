@@ -5,15 +5,15 @@ What is wanted was decided before; which process, and how it is asked, is the ed
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline import edges
-from pipeline.core import errors, findings, spec, state
-from pipeline.edges import embedded, triton
+from pipeline.core import build, diff, errors, findings, spec, state
+from pipeline.edges import embedded, repository, triton
 
-RUNTIME = "embedded"
 _TICK = 0.02
 _SPEAK = 10.0
 
@@ -30,85 +30,113 @@ def launch(project: edges.Project, declared: spec.Spec, python: Path) -> embedde
     )
 
 
-def observe(project: edges.Project) -> state.Server | None:
-    """The server of this project as it is, or None where none runs. Without a record no socket is opened.
-
-    A server that runs and does not answer as itself has an empty fingerprint: only a new one mends it.
-    """
-    running = embedded.find(project.run)
-    if running is None:
-        return None
-    client = triton.Client(port=running.ports.http)
-    try:
-        _identify(running, client)
-        return state.Server(runtime=RUNTIME, fingerprint=running.fingerprint, models=_live(client))
-    except errors.PipelineError:
-        return state.Server(runtime=RUNTIME, fingerprint="", models={})
-
-
-def serve(
-    project: edges.Project, declared: spec.Spec, wanted: state.Server, planned: embedded.Launch, *, say: edges.Say
+def serve(  # noqa: PLR0913 - what is wanted, and what that changes
+    project: edges.Project,
+    declared: spec.Spec,
+    wanted: state.Server,
+    planned: embedded.Launch,
+    changes: Sequence[diff.Change],
+    *,
+    say: edges.Say,
 ) -> None:
-    """Makes the live server the wanted one: not touched where it is, loaded live where models differ, else new.
+    """Makes these changes to the live server: models are loaded and unloaded in the running one, which is left
+    alone otherwise; what only another server can change starts that one.
 
     Raises PipelineError, with a finding for each model that could not be served. A server that was started here is
     gone then, with all that is its own; one that ran before goes on serving what it could.
     """
+    acts = {change.act for change in changes if change.kind is diff.Kind.SERVER}
+    loads = [change for change in changes if change.kind is diff.Kind.LOAD]
     running = embedded.find(project.run)
-    if running is not None and _replace(running, wanted):
+    if acts and running is not None:
         embedded.stop(running, timeout=running.stop_timeout, say=say)
-        running = None
-    if running is None:
-        _start(project, declared, wanted, planned, say)
-    else:
-        _change(running, declared, wanted, say)
+    if acts:
+        start(project.run, declared, wanted.models, planned, say=say)
+    elif loads and running is not None:
+        names = [change.subject for change in loads if change.act is not diff.Act.REMOVE]
+        gone = [change.subject for change in loads if change.act is diff.Act.REMOVE]
+        change(running, declared, wanted.models, planned.repository, changed=names, gone=gone, say=say)
 
 
-def _replace(running: embedded.Running, wanted: state.Server) -> bool:
-    if running.fingerprint != wanted.fingerprint:
-        return True
+@contextlib.contextmanager
+def candidate(
+    run: Path, declared: spec.Spec, wanted: Mapping[str, state.Live], planned: embedded.Launch, *, say: edges.Say
+) -> Iterator[embedded.Running]:
+    """A server of its own to prove models in, which is gone at the end. Raises what `start` raises."""
+    embedded.tidy(run)
+    running = start(run, declared, wanted, planned, say=say)
     try:
-        _identify(running, triton.Client(port=running.ports.http))
-    except errors.PipelineError:
-        return True
-    return False
+        yield running
+    finally:
+        embedded.kill(running)
 
 
-def _start(
-    project: edges.Project, declared: spec.Spec, wanted: state.Server, planned: embedded.Launch, say: edges.Say
-) -> None:
-    running = embedded.start(planned, run=project.run, say=say)
+def start(
+    run: Path, declared: spec.Spec, wanted: Mapping[str, state.Live], planned: embedded.Launch, *, say: edges.Say
+) -> embedded.Running:
+    """Starts a server with its record in `run`, and returns when all of `wanted` answers.
+
+    Raises PipelineError, and the server is gone, where it does not within `target.ready_timeout` seconds.
+    """
+    limit = declared.target.ready_timeout
+    running = embedded.start(planned, run=run, say=say)
     try:
-        deadline = time.monotonic() + declared.target.ready_timeout
-        client = triton.Client(port=running.ports.http, timeout=declared.target.ready_timeout)
-        _wait(running, embedded.answering, deadline, declared.target.ready_timeout, say)
+        deadline = time.monotonic() + limit
+        client = triton.Client(port=running.ports.http, timeout=limit)
+        _wait(running, embedded.answering, deadline, limit, say)
         _check_live(running, client)
-        _identify(running, client)
-        _prove(running, client, declared, wanted.models, wanted.models)
-        _wait(running, embedded.listening, deadline, declared.target.ready_timeout, say)
+        client.expect(running.name)
+        _prove(running, client, declared, wanted)
+        _wait(running, embedded.listening, deadline, limit, say)
+        running = _remember(running, client, planned.repository, wanted)
     except BaseException:
         # Ctrl-C too: what was started here and does not serve is not left behind.
         embedded.kill(running)
         raise
-    say(f"every version answers: {_names(wanted.models)}")
+    say(f"every version answers: {_names(wanted)}")
+    return running
 
 
-def _change(running: embedded.Running, declared: spec.Spec, wanted: state.Server, say: edges.Say) -> None:
-    """Loads and unloads in the running server. A load over a loaded model switches without a failed request."""
+def change(  # noqa: PLR0913 - what is wanted, and where
+    running: embedded.Running,
+    declared: spec.Spec,
+    wanted: Mapping[str, state.Live],
+    folder: Path,
+    *,
+    changed: Sequence[str],
+    gone: Sequence[str],
+    say: edges.Say,
+) -> None:
+    """Loads and unloads in the running server. A load over a loaded model switches without a failed request.
+
+    Raises PipelineError, with a finding for each model that is not what is wanted, or does not answer.
+    """
     limit = declared.target.ready_timeout
     client = triton.Client(port=running.ports.http, timeout=limit)
-    live = _live(client)
-    changed = [name for name, model in wanted.models.items() if live.get(name) != model]
+    client.expect(running.name)
     for name in changed:
         say(f"loading {name}")
         try:
             client.load(name, timeout=limit)
         except errors.PipelineError as error:
             raise _failed(running, [_finding(name, None, embedded.reason(error.message))], error.message) from error
-    for name in sorted(live.keys() - wanted.models.keys()):
+    for name in gone:
         say(f"unloading {name}")
         client.unload(name, timeout=limit)
-    _prove(running, client, declared, wanted.models, changed)
+    _prove(running, client, declared, {name: wanted[name] for name in changed})
+    _remember(running, client, folder, changed, gone)
+
+
+def _remember(
+    running: embedded.Running, client: triton.Client, folder: Path, names: Iterable[str], gone: Iterable[str] = ()
+) -> embedded.Running:
+    """Writes down what was loaded and seen to answer, so that a later look tells what was changed since."""
+    seen = {
+        name: embedded.Loaded(folder=repository.identity(folder, name), config=build.digest(client.config(name)))
+        for name in names
+    }
+    kept = {name: known for name, known in running.loaded.items() if name not in set(gone)}
+    return embedded.remember(running, kept | seen)
 
 
 def _wait(
@@ -142,9 +170,8 @@ def _prove(
     client: triton.Client,
     declared: spec.Spec,
     wanted: Mapping[str, state.Live],
-    changed: Iterable[str],
 ) -> None:
-    """Every wanted version is READY with the wanted digest, and the changed ones answer. Raises PipelineError."""
+    """Every wanted version is READY with the wanted digest, and answers. Raises PipelineError."""
     known = {(status.name, status.version): status for status in client.index()}
     found: list[findings.Finding] = []
     for name, model in wanted.items():
@@ -155,20 +182,22 @@ def _prove(
                 found.append(_finding(name, version, why or "Triton does not have it"))
     if found:
         raise _failed(running, [*found, *_from_log(running, {finding.model for finding in found})], "")
-    for name in changed:
+    for name, model in wanted.items():
         digest = client.digest(name)
-        if digest != wanted[name].digest:
-            why = f"the live config has the digest {digest}, the repository's has {wanted[name].digest}"
+        if digest != model.digest:
+            why = f"the live config has the digest {digest}, expected {model.digest}"
             found.append(_finding(name, None, why, rule="stale-model"))
             continue
-        found += [answer for version in wanted[name].versions if (answer := _ask(client, declared, name, version))]
+        found += [answer for version in model.versions if (answer := _ask(client, declared, name, version))]
     if found:
         raise _failed(running, found, "")
 
 
 def _ask(client: triton.Client, declared: spec.Spec, name: str, version: int) -> findings.Finding | None:
-    """Asks one version with the smallest tensors that the spec allows."""
-    model = declared.models[name]
+    """Asks one version with the smallest tensors that the spec allows; of a model that it does not know, nothing."""
+    model = declared.models.get(name)
+    if model is None:
+        return None
     sizes = {axis: bounds.min for axis, bounds in model.axes.items()}
     tensors = [
         triton.Question(
@@ -183,28 +212,6 @@ def _ask(client: triton.Client, declared: spec.Spec, name: str, version: int) ->
     except errors.PipelineError as error:
         return _finding(name, version, embedded.reason(error.message), rule="model-does-not-answer")
     return None
-
-
-def _identify(running: embedded.Running, client: triton.Client) -> None:
-    """Raises PipelineError where another server answers on our port."""
-    found = client.identity()
-    if found.name != running.name:
-        msg = (
-            f"the Triton that answers on {client.place} is not this project's: its id is {triton.printable(found.name)}"
-        )
-        raise errors.PipelineError(msg, hint="Stop it, or choose other ports under target.ports.")
-
-
-def _live(client: triton.Client) -> dict[str, state.Live]:
-    """What the server serves: the digest and the READY versions of each model."""
-    ready: dict[str, list[int]] = {}
-    for status in client.index():
-        if status.state == "READY" and status.version is not None:
-            ready.setdefault(status.name, []).append(status.version)
-    return {
-        name: state.Live(digest=client.digest(name), versions=tuple(sorted(versions)))
-        for name, versions in sorted(ready.items())
-    }
 
 
 def _from_log(running: embedded.Running, models: Iterable[str | None] | None = None) -> list[findings.Finding]:
@@ -236,22 +243,3 @@ def _failed(running: embedded.Running, found: Iterable[findings.Finding], messag
 
 def _names(models: Mapping[str, state.Live]) -> str:
     return ", ".join(f"{name} {'/'.join(map(str, model.versions))}" for name, model in models.items()) or "no models"
-
-
-def health(project: edges.Project, declared: spec.Spec, name: str, live: state.Live | None) -> str:
-    """Healthy, Degraded or Missing: whether every live version of a model answers a real inference."""
-    running = embedded.find(project.run)
-    if running is None or live is None:
-        return "Missing"
-    client = triton.Client(port=running.ports.http)
-    answers = (_ask(client, declared, name, version) for version in live.versions)
-    return "Degraded" if any(answers) else "Healthy"
-
-
-def describe(project: edges.Project) -> str:
-    """The project's server in one line."""
-    running = embedded.find(project.run)
-    if running is None:
-        return "No server of this project runs."
-    ports = running.ports
-    return f"Triton ({RUNTIME}) pid {running.pid}: http {ports.http}, grpc {ports.grpc}, metrics {ports.metrics}."

@@ -83,6 +83,18 @@ def verify(
     return report.Report(project=project.spec.name, server=about, cases=tuple(cases), findings=tuple(found))
 
 
+def healthy(project: edges.Project, model: spec.Model, version: int, golden: Golden, server: Server) -> bool:
+    """Whether a version gives the answer of its smallest golden, asked once over HTTP. What it gives else is kept."""
+    cases, wrong = _golden(model, version, golden)
+    if wrong or not cases:
+        return False
+    batch = min(cases)
+    rules = Rules(repeats=1)
+    with inference.Client("http", server.http, timeout=rules.timeout) as client:
+        case = _Asker(project, model, version, server, rules).one(client, server.http, batch, *cases[batch])
+    return case.outcome == "passed"
+
+
 class _Asker:
     """Asks one version of one model."""
 
@@ -95,9 +107,9 @@ class _Asker:
             port = self.server.http if protocol == "http" else self.server.grpc
             with inference.Client(protocol, port, timeout=self.rules.timeout) as client:
                 for batch, (given, expected) in sorted(golden.items()):
-                    yield self._one(client, port, batch, given, expected)
+                    yield self.one(client, port, batch, given, expected)
 
-    def _one(self, client: inference.Client, port: int, batch: int, given: Arrays, expected: Arrays) -> report.Case:
+    def one(self, client: inference.Client, port: int, batch: int, given: Arrays, expected: Arrays) -> report.Case:
         """One golden, again and again until it fails or has been asked often enough: never until it passes."""
         case = report.Case(
             model=self.model.name, version=self.version, protocol=client.protocol, batch=batch, outcome="passed"

@@ -34,7 +34,7 @@ class Place:
     def install(self, word: str = "old") -> None:
         """Installs the model of `old` or `new`."""
         _, _, model, text = publisher.desired(word)
-        repository.install(self.folder, model, text, lambda _: self.entries[word], self.known)
+        repository.forget(repository.install(self.folder, model, text, lambda _: self.entries[word], self.known))
 
     def files(self) -> dict[str, str]:
         """The files of the model as observed."""
@@ -52,7 +52,9 @@ def test_installed_is_observed(place: Place) -> None:
     """What is installed is observed: files, digests and the claimed digest; a missing repository is an empty one."""
     assert repository.observe(place.folder, place.known) == ({}, ())
     place.install()
-    assert repository.observe(place.folder, place.known) == ({"bert": msgspec.structs.replace(MODEL, entries={})}, ())
+    models, strangers = repository.observe(place.folder, place.known)
+    wanted = msgspec.structs.replace(MODEL, entries={}, folder=repository.identity(place.folder, "bert"))
+    assert (models, strangers) == ({"bert": wanted}, ())
     place.install("new")
     assert place.files() == MODEL_2.files
     assert faults.leftovers(place.folder) == []
@@ -154,8 +156,8 @@ def test_a_folder_that_lost_its_config_is_ours_again(place: Place) -> None:
 def test_remove_takes_one_model(place: Place) -> None:
     """A model of ours goes whole, and one that is not there is fine."""
     place.install()
-    repository.remove(place.folder, "bert")
-    repository.remove(place.folder, "bert")
+    repository.forget(repository.remove(place.folder, "bert"))
+    repository.forget(repository.remove(place.folder, "bert"))
     assert list(place.folder.iterdir()) == []
 
 

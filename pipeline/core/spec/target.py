@@ -49,3 +49,12 @@ class Target(Node, frozen=True, kw_only=True):
     stop_timeout: Annotated[
         Seconds, Meta(description="Seconds that a stopping server has for requests in flight.", examples=[30])
     ] = 30.0
+    keep_releases: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="How many releases stay in the store, to go back to without a rebuild.",
+            examples=[5],
+        ),
+    ] = 5

@@ -6,13 +6,15 @@ What other rooms may use is named here; how it is done lies in the modules: `too
 
 from pipeline.edges.embedded.launch import Launch, fingerprint
 from pipeline.edges.embedded.log import Fault, faults, reason, tail
-from pipeline.edges.embedded.record import Running, find
+from pipeline.edges.embedded.ports import free as free_ports
+from pipeline.edges.embedded.record import Loaded, Running, find, processes, recorded, remember
 from pipeline.edges.embedded.server import alive, answering, kill, listening, start, stop, tidy
 from pipeline.edges.embedded.toolkit import backends
 
 __all__ = [
     "Fault",
     "Launch",
+    "Loaded",
     "Running",
     "alive",
     "answering",
@@ -20,9 +22,13 @@ __all__ = [
     "faults",
     "find",
     "fingerprint",
+    "free_ports",
     "kill",
     "listening",
+    "processes",
     "reason",
+    "recorded",
+    "remember",
     "start",
     "stop",
     "tail",

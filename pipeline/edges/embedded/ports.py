@@ -13,19 +13,35 @@ from pipeline.core import errors, spec
 _LISTEN = "0A"
 
 
-def check(ports: spec.Ports, address: str) -> None:
-    """Raises PipelineError for the first port that cannot be listened on, with the process that holds it."""
+def check(ports: spec.Ports, address: str, *, beside: int | None = None) -> None:
+    """Raises PipelineError for the first port that cannot be listened on, with the process that holds it.
+
+    A port on which the process `beside` listens, and nobody else, is taken for one that it shares.
+    """
     named = {"http": ports.http, "grpc": ports.grpc, "metrics": ports.metrics}
     if len(set(named.values())) < len(named):
         msg = f"target.ports gives one port to two services: {', '.join(f'{k} {v}' for k, v in named.items())}"
         raise errors.PipelineError(msg, hint="Choose three different ports.")
     for name, port in named.items():
+        if beside is not None and (listening := _inodes(port)) and listening <= _sockets(Path(f"/proc/{beside}")):
+            continue
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 trial.bind((address, port))
         except OSError as error:
             raise _refusal(name, port, error) from error
+
+
+def free() -> spec.Ports:
+    """Three ports of the loopback address that nobody listens on now, as the system chooses them."""
+    with contextlib.ExitStack() as stack:
+        found = []
+        for _ in range(3):
+            each = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            each.bind(("127.0.0.1", 0))
+            found.append(int(each.getsockname()[1]))
+    return spec.Ports(http=found[0], grpc=found[1], metrics=found[2])
 
 
 def held(numbers: Iterable[int], pid: int) -> bool:

@@ -19,8 +19,17 @@ _LIMIT = 1 << 16
 _PROGRAMS = frozenset({"tritonserver", "triton_python_backend_stub"})
 
 
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pipeline knows of a model that it loaded and saw answer: the folder it came from, and the digest of the
+    whole live config."""
+
+    folder: str | None
+    config: str
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in `server.json`. It is written before the server is spawned, with pid 0, and again after."""
+    """What stands in `server.json`. It is written before the server is spawned, with pid 0, again after, and with
+    each load."""
 
     format: int = FORMAT
     nonce: str
@@ -29,6 +38,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout: float
     pid: int = 0
     started: int = 0
+    loaded: dict[str, Loaded] = {}
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +51,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     ports: spec.Ports
     stop_timeout: float
     run: Path
+    loaded: dict[str, Loaded] = {}
 
     @property
     def name(self) -> str:
@@ -105,7 +116,32 @@ def find(run: Path) -> Running | None:
         ports=record.ports,
         stop_timeout=record.stop_timeout,
         run=run,
+        loaded=record.loaded,
     )
+
+
+def recorded(run: Path) -> bool:
+    """Whether a server was started here and not stopped, running or not."""
+    return read(run) is not None
+
+
+def remember(running: Running, loaded: dict[str, Loaded]) -> Running:
+    """Writes down what is loaded now, in place of what was. A record that is gone or of another server stays so."""
+    known = read(running.run)
+    if known is not None and known.nonce == running.nonce:
+        write(running.run, msgspec.structs.replace(known, loaded=loaded))
+    return msgspec.structs.replace(running, loaded=loaded)
+
+
+def processes(running: Running) -> dict[str, dict[str, int]]:
+    """How many processes serve each version of each model: Triton's stubs have the version's file in their words."""
+    found: dict[str, dict[str, int]] = {}
+    for each in family(running.nonce):
+        if Path(each.argv[0]).name == "triton_python_backend_stub" and len(each.argv) > 1:
+            folder = Path(each.argv[1]).parent
+            versions = found.setdefault(folder.parent.name, {})
+            versions[folder.name] = versions.get(folder.name, 0) + 1
+    return found
 
 
 def family(nonce: str) -> tuple[Process, ...]:

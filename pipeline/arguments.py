@@ -1,0 +1,150 @@
+"""The command line's grammar: every command with its options, its help and its examples. Nothing is done here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pipeline
+
+_EPILOG = """\
+exit codes:
+  0  fine, nothing to do            4  verification failed
+  1  could not do it                5  environment unfit
+  2  changes or drift pending       6  another run holds the project, or the plan is stale
+  3  spec invalid                   7  failed and rolled back
+                                  130  interrupted
+
+examples:
+  python -m pipeline validate                 check pipeline.yaml, every fault at once
+  python -m pipeline plan --out plan.json     what would change, without changing it
+  python -m pipeline apply plan.json          do exactly that, and prove it
+  python -m pipeline rollback                 go back to the release before
+  python -m pipeline verify                   ask the running server every golden question
+"""
+
+COMMANDS = {
+    "validate": "check the spec, every fault at once",
+    "plan": "show what would change, and change nothing (exit 2 when something would)",
+    "lock": "build what is missing, and pin sources, artifacts and goldens in pipeline.lock",
+    "export": "the same as lock: an artifact counts when it is pinned",
+    "assemble": "bring model_repository/ to the lock",
+    "serve": "bring the server to the repository: start it, or load what changed, or leave it alone",
+    "verify": "ask the server every golden question, over HTTP and gRPC",
+    "apply": "all that is needed: export, prove apart, assemble, load, verify; undone where it fails",
+    "rollback": "go back to an earlier release, proven like any other change",
+    "history": "list what was deployed here: release, when, how long, result",
+    "heal": "restore the release that was applied last, where something else has changed it",
+    "watch": "heal again and again, and follow a git branch if told to",
+    "status": "tell what runs and what it serves (exit 2 when it is not what it should be)",
+    "down": "stop the server, requests in flight answered first",
+    "gc": "remove artifacts that neither the lock nor a kept release needs",
+    "recover": "make a damaged history anew from the releases that are there",
+}
+HIDDEN = ("needs", "failpoints")
+"""For the sessions and the tests: which environments a command needs, and where a test may make a run fail."""
+
+_OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
+    "--accept-goldens": (
+        {"lock", "export", "apply", "needs"},
+        {"action": "store_true", "help": "let locked goldens change, after a look"},
+    ),
+    "--report": ({"verify", "apply"}, {"metavar": "FILE", "help": "write the report as JSON too"}),
+    "--junit": ({"verify", "apply"}, {"metavar": "FILE", "help": "write the report as JUnit XML too"}),
+    "--remove-all": (
+        {"apply", "assemble", "needs"},
+        {"action": "store_true", "help": "let an empty spec remove every model"},
+    ),
+    "--allow-rollback": (
+        {"apply", "watch", "needs"},
+        {"action": "store_true", "help": "let an older release be applied again"},
+    ),
+    "--out": ({"plan"}, {"metavar": "FILE", "help": "save the plan, for `apply FILE`"}),
+    "plan": ({"apply"}, {"nargs": "?", "metavar": "PLAN", "help": "a saved plan: exactly that is done, or nothing"}),
+    "release": (
+        {"rollback"},
+        {"nargs": "?", "type": int, "metavar": "RELEASE", "help": "its number in `history`; by default the one before"},
+    ),
+    "--watch": ({"status"}, {"action": "store_true", "help": "show it anew every two seconds, until Ctrl-C"}),
+}
+"""Options of some commands only: which, and how argparse takes them."""
+
+_EXAMPLES = {
+    "plan": "plan --out plan.json && apply plan.json",
+    "apply": "apply --model bert",
+    "rollback": "rollback 3",
+    "status": "status --watch",
+    "watch": "watch --interval 30 --git origin/main",
+}
+
+
+def parser(commands: Mapping[str, Callable[..., int]]) -> argparse.ArgumentParser:
+    """The parser; each command's function is what `commands` names."""
+    made = argparse.ArgumentParser(
+        prog="pipeline",
+        description="One pipeline.yaml to verified answers from a real NVIDIA Triton server.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=f"%(prog)s {pipeline.__version__}")
+    found = made.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
+    for name, run in commands.items():
+        command = _command(found, name)
+        command.set_defaults(run=run)
+        command.add_argument(
+            "--spec", default="pipeline.yaml", metavar="FILE", help="the spec (default: pipeline.yaml)"
+        )
+        command.add_argument(
+            "--model", action="append", default=[], metavar="NAME", help="only this model; may be given again and again"
+        )
+        command.add_argument(
+            "--json", action="store_true", help="print one JSON document; messages go to standard error"
+        )
+        _options(command, name)
+    return made
+
+
+def _command(found: Any, name: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse has no public type for it
+    if name in HIDDEN:
+        hidden: argparse.ArgumentParser = found.add_parser(name)
+        return hidden
+    text = COMMANDS[name]
+    example = f"example: python -m pipeline {_EXAMPLES[name]}" if name in _EXAMPLES else None
+    made: argparse.ArgumentParser = found.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=example
+    )
+    return made
+
+
+def _options(command: argparse.ArgumentParser, name: str) -> None:
+    for words, (names, more) in _OPTIONS.items():
+        if name in names:
+            command.add_argument(*words.split(), **more)
+    if name == "needs":
+        command.add_argument("name", choices=sorted(COMMANDS), metavar="COMMAND")
+        command.add_argument("more", nargs="*", help=argparse.SUPPRESS)
+    if name == "watch":
+        _watch_options(command)
+
+
+def _watch_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--interval", type=_seconds, default=30.0, metavar="SECONDS", help="between looks (default: 30)"
+    )
+    command.add_argument("--git", metavar="REMOTE/BRANCH", help="follow this branch: fetch, fast-forward, apply")
+    command.add_argument(
+        "--restarts", type=int, default=3, metavar="N", help="at most N new servers in the window (default: 3)"
+    )
+    command.add_argument(
+        "--window", type=_seconds, default=600.0, metavar="SECONDS", help="the window of --restarts (default: 600)"
+    )
+
+
+def _seconds(text: str) -> float:
+    """A positive number of seconds."""
+    found = float(text)
+    if not 0 < found < 1e9:
+        msg = f"{text} is no positive number of seconds"
+        raise argparse.ArgumentTypeError(msg)
+    return found

@@ -1,0 +1,45 @@
+"""The program as a list of calls: observe, lay out, diff, plan; export, lock, assemble, serve, verify; deploy.
+
+`site` reads a project and compares, `files` changes what is on disk, `deploy` moves the live server from one release
+to another, `asking` asks it. Other rooms import this package, not its parts.
+"""
+
+from pipeline.edges.failpoints import POINTS as FAILPOINTS
+from pipeline.reconcile.asking import Status, status, verify
+from pipeline.reconcile.asking import write as write_report
+from pipeline.reconcile.deploy import Allowed, Outcome, apply, heal, rollback, serve
+from pipeline.reconcile.disk import assemble, down, export, gc, recover
+from pipeline.reconcile.planning import Planned, load_plan, make_plan, needs, save
+from pipeline.reconcile.site import Site, history, locate, visit, writing
+from pipeline.reconcile.watching import Watching, watch
+
+__all__ = [
+    "FAILPOINTS",
+    "Allowed",
+    "Outcome",
+    "Planned",
+    "Site",
+    "Status",
+    "Watching",
+    "apply",
+    "assemble",
+    "down",
+    "export",
+    "gc",
+    "heal",
+    "history",
+    "load_plan",
+    "locate",
+    "make_plan",
+    "needs",
+    "recover",
+    "rollback",
+    "save",
+    "serve",
+    "status",
+    "verify",
+    "visit",
+    "watch",
+    "write_report",
+    "writing",
+]

@@ -1,0 +1,146 @@
+"""Questions to the running server: every golden, or the health of each model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from pipeline.core import errors, findings, lock, release, report, spec, state
+from pipeline.edges import embedded, files, store
+from pipeline.reconcile import site as at
+from pipeline.reconcile.site import Site
+from pipeline.stages import observe as observing
+
+
+def verify(site: Site, *, json: str | None = None, junit: str | None = None) -> report.Report:
+    """Asks the running server every golden that the lock pins; the report is written to the files that are named.
+
+    Raises PipelineError where nothing is locked or no server of this project runs.
+    """
+    made = ask(site, site.declared, site.locked, sorted(site.chosen))
+    write(made, json=json, junit=junit)
+    return made
+
+
+def write(made: report.Report, *, json: str | None, junit: str | None) -> None:
+    """Writes the report to the files that are named."""
+    for path, text in ((json, report.dump_json), (junit, report.dump_junit)):
+        if path:
+            files.write(Path(path).absolute(), text(made).encode())
+
+
+def ask(
+    site: Site,
+    declared: spec.Spec,
+    locked: lock.Lock | None,
+    names: Iterable[str],
+    *,
+    running: embedded.Running | None = None,
+) -> report.Report:
+    """Asks a server, by default the project's own, every golden of some models.
+
+    Raises PipelineError where a model is not locked, or no server runs.
+    """
+    from pipeline.stages import verify as verifying  # noqa: PLC0415 - numpy and tritonclient, for this alone
+
+    running = running or embedded.find(site.project.run)
+    if running is None:
+        msg = "no server of this project runs"
+        raise errors.PipelineError(msg, hint="Start it with `serve`.")
+    server = verifying.Server(id=running.name, http=running.ports.http, grpc=running.ports.grpc)
+    claims = {}
+    for name in names:
+        pinned = locked.models.get(name) if locked else None
+        if pinned is None:
+            msg = f"{name} is not in {site.project.lock.name}"
+            raise errors.PipelineError(msg, hint="Run `export` first.")
+        goldens = {
+            int(number): verifying.Golden(path=site.stored.path(each.key) / store.GOLDEN, sha256=each.golden)
+            for number, each in pinned.versions.items()
+        }
+        claims[name] = verifying.Claim(digest=pinned.digest, goldens=goldens)
+    return verifying.verify(site.project, declared, claims, server)
+
+
+def unverified(made: report.Report, message: str) -> errors.Unverified:
+    """The error for a report that did not pass: everything in it, as findings."""
+    found = [
+        *made.findings,
+        *(
+            findings.Finding(rule="golden", message=f"{case.protocol}, batch {case.batch}: {line}", model=case.model,
+                             version=case.version)
+            for case in made.cases
+            if case.outcome != "passed"
+            for line in ([case.message] if case.message else [str(each) for each in case.mismatches])
+        ),
+    ]  # fmt: skip
+    return errors.Unverified(
+        message, hint="Failed questions are kept in .pipeline/failures/, to be repeated.", found=found
+    )
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The server in words, the release that was applied last, a row a model, and whether all is as it should be."""
+
+    server: str
+    release: int | None
+    models: tuple[dict[str, str], ...]
+    pending: bool
+
+
+def status(site: Site) -> Status:
+    """What runs and what it serves, beside what the spec says. Health is a real inference of a golden."""
+    changes, observed = at.compare(site, at.goal(site))
+    pending = {each.subject.partition("/")[0] for each in changes}
+    live = observed.server.models if observed.server else {}
+    everything = observing.RUNTIME in pending
+    health = _health(site, observed)
+    rows = tuple(
+        {
+            "model": name,
+            "versions": ",".join(map(str, live[name].versions)) if name in live else "-",
+            "sync": "OutOfSync" if name in pending or everything else "Synced",
+            "health": health(name),
+            "digest": (live[name].digest if name in live else None) or "-",
+        }
+        for name in sorted(site.chosen | (live.keys() - site.kept))
+    )
+    unhealthy = any(row["health"] != "Healthy" for row in rows)
+    number = release.current(site.released.history())
+    text = observing.describe(site.project)
+    return Status(server=text, release=number, models=rows, pending=bool(pending) or unhealthy)
+
+
+def _health(site: Site, observed: state.State) -> Callable[[str], str]:
+    """A function that asks a model's smallest golden: of whatever release it is that serves it."""
+    from pipeline.stages import verify as verifying  # noqa: PLC0415 - numpy and tritonclient, for this alone
+
+    running = embedded.find(site.project.run)
+    current = site.released.current()
+    last = at.goal_of(site, current) if current else None
+    sides = [(site.declared, site.locked), *([(last.declared, last.locked)] if last else [])]
+
+    def health(name: str) -> str:
+        live = observed.server.models.get(name) if observed.server else None
+        if running is None or observed.server is None:
+            return "Missing"
+        if live is None:
+            return "Progressing" if name in observing.loading(running) else "Missing"
+        server = verifying.Server(id=running.name, http=running.ports.http, grpc=running.ports.grpc)
+        for declared, locked in sides:
+            pinned = locked.models.get(name) if locked else None
+            if pinned is None or pinned.digest != live.digest:
+                continue
+            goldens = {
+                version: verifying.Golden(path=site.stored.path(each.key) / store.GOLDEN, sha256=each.golden)
+                for version in live.versions
+                if (each := pinned.versions.get(str(version)))
+            }
+            model = declared.models[name]
+            good = [verifying.healthy(site.project, model, version, each, server) for version, each in goldens.items()]
+            return "Healthy" if all(good) and len(good) == len(live.versions) else "Degraded"
+        return "Degraded"  # nobody knows what it serves, so nobody can say that it is right
+
+    return health

@@ -1,0 +1,80 @@
+"""What changes files, and asks no server: exports, the lock, the repository, the store; and the server's end."""
+
+from __future__ import annotations
+
+from pipeline.core import build, lock, plan
+from pipeline.edges import environments
+from pipeline.reconcile import site as at
+from pipeline.reconcile.site import Site
+from pipeline.stages import assemble as assembling
+from pipeline.stages import down as stopping
+from pipeline.stages import export as exporting
+from pipeline.stages import gc as collecting
+from pipeline.stages import lock as locking
+
+
+def build_missing(site: Site, *, accept: bool) -> lock.Lock:
+    """Builds what is missing, and returns the lock that follows; the one on disk stands as it was."""
+    site.step("fetch")
+    made = at.builds(site, online=True)
+    there = site.stored.keys()
+    missing = {
+        build.key(each): each
+        for (name, _), each in made.items()
+        if name in site.chosen and build.key(each) not in there
+    }
+    site.step("export")
+    if missing:
+        python = environments.interpreter(site.project.root)
+        exporting.export(missing, project=site.project, stored=site.stored, python=python, say=site.say)
+    return locking.propose(site.declared, made, site.locked, stored=site.stored, accept=accept, kept=site.kept)
+
+
+def export(site: Site, *, accept: bool) -> None:
+    """Builds what is missing, and locks it."""
+    new = build_missing(site, accept=accept)
+    site.step("commit")
+    locking.write(site.project, new)
+
+
+def assemble(site: Site, *, remove_all: bool = False) -> tuple[str, ...]:
+    """Brings the repository to the lock; the names of the models that were touched."""
+    wanted = at.goal(site)
+    changes, _ = at.compare(site, wanted)
+    plan.check_removals(changes, wanted.state, allowed=remove_all)
+    site.step("assemble")
+    swaps = assembling.assemble(
+        site.project,
+        site.declared,
+        wanted.state.models,
+        changes,
+        stored=site.stored,
+        known=site.known,
+        say=site.say,
+    )
+    swaps.keep()
+    return tuple(swaps.models)
+
+
+def down(site: Site) -> bool:
+    """Stops the server; whether one ran."""
+    return stopping.down(site.project, say=site.say)
+
+
+def gc(site: Site) -> tuple[str, ...]:
+    """Removes store entries that neither the lock nor a release that is kept names; what went."""
+    keep = {each.key for model in _models(site.locked) for each in model.versions.values()}
+    for number in site.released.numbers():
+        text = site.released.get(number).lock.encode()
+        locked = lock.parse(text, file=f"release {number}: pipeline.lock")
+        keep |= {each.key for model in _models(locked) for each in model.versions.values()}
+    return collecting.gc(site.project, site.stored, frozenset(keep), say=site.say)
+
+
+def _models(locked: lock.Lock | None) -> tuple[lock.Model, ...]:
+    return tuple(locked.models.values()) if locked else ()
+
+
+def recover(site: Site) -> int:
+    """Makes a damaged history anew from the releases that are there; how many there are."""
+    return len(site.released.rebuild().entries)

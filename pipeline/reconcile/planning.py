@@ -1,0 +1,81 @@
+"""Plans: what would change, saved and checked again, and what environments that takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from pipeline.core import build, errors, plan, release, state
+from pipeline.edges import files
+from pipeline.reconcile import site as at
+from pipeline.reconcile.site import Goal, Site
+
+_LIMIT = 256 << 20
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan with what it was made for: `basis` is the digest of all that was compared, so of all that it rests on."""
+
+    plan: plan.Plan
+    basis: str
+    older: int | None = None
+
+
+def make_plan(site: Site, wanted: Goal | None = None) -> Planned:
+    """What would have to change to reach the spec, or another goal."""
+    site.step("plan")
+    wanted = wanted or at.goal(site)
+    changes, observed = at.compare(site, wanted)
+    older = _older(site, wanted) if changes else None
+    notes = [
+        *(f"{name}/ in the repository is not the pipeline's and stays as it is." for name in observed.strangers),
+        *plan.warnings(changes, observed),
+    ]
+    if older is not None:
+        notes.append(f"This is release {older}, older than the one that was applied last: it needs --allow-rollback.")
+    return Planned(plan=plan.order(changes, notes=notes), basis=_basis(wanted, observed), older=older)
+
+
+def _basis(wanted: Goal, observed: state.State) -> str:
+    return "sha256:" + build.digest({"spec": wanted.declared, "desired": wanted.state, "observed": observed})
+
+
+def _older(site: Site, wanted: Goal) -> int | None:
+    """The number of the release that the goal is, where a newer one was applied since; else None."""
+    if wanted.locked is None or any(model.digest is None for model in wanted.state.models.values()):
+        return None
+    history = site.released.history()
+    current = release.current(history)
+    number = next((each.release for each in history.entries if each.release and each.digest == wanted.digest), None)
+    return number if number is not None and current is not None and release.is_older(number, current) else None
+
+
+def save(path: Path, text: bytes) -> None:
+    """Writes a plan for `apply FILE`."""
+    files.write(path.absolute(), text)
+
+
+def load_plan(path: Path) -> plan.Saved:
+    """Reads a saved plan. Raises PipelineError where there is none."""
+    text = files.read(path.absolute(), _LIMIT)
+    if text is None:
+        msg = f"there is no plan {path}"
+        raise errors.PipelineError(msg, hint="Make one with `plan --out FILE`.")
+    return plan.load(text, file=str(path))
+
+
+def check_saved(site: Site, saved: plan.Saved) -> None:
+    """Raises Busy where the saved plan is not exactly what would be done now."""
+    now = make_plan(site)
+    if (now.basis, now.plan.digest) != (saved.basis, saved.digest):
+        msg = "the plan is stale: spec, lock, files or server have changed since it was made"
+        raise errors.Busy(msg, hint="Make a new one with `plan --out FILE`, and look at it.")
+
+
+def needs(site: Site, command: str) -> tuple[str, ...]:
+    """The environment groups that a command will use."""
+    if command in {"rollback", "heal", "watch"}:
+        last = site.released.current()
+        return plan.needs(make_plan(site, at.goal_of(site, last)).plan, command) if last else ()
+    return plan.needs(make_plan(site).plan, command)

@@ -1,0 +1,87 @@
+"""Observe: the running server as it is, beside what the pipeline saw when it loaded the models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline import edges
+from pipeline.core import build, errors, state
+from pipeline.edges import embedded, triton
+
+RUNTIME = "embedded"
+
+
+def observe(project: edges.Project) -> state.Server | None:
+    """The server of this project as it is, or None where none runs. Without a record no socket is opened.
+
+    A server that runs and does not answer as itself has an empty fingerprint: only a new one mends it.
+    """
+    running = embedded.find(project.run)
+    if running is None:
+        return None
+    client = triton.Client(port=running.ports.http)
+    models: dict[str, state.Live] = {}
+    fingerprint = running.fingerprint
+    try:
+        client.expect(running.name)
+        processes = embedded.processes(running)
+        for name, versions in client.ready_versions().items():
+            models[name] = _model(running, name, versions, client.config(name), processes.get(name, {}))
+    except errors.PipelineError:
+        fingerprint, models = "", {}
+    return state.Server(runtime=RUNTIME, fingerprint=fingerprint, models=models, loaded=frozenset(running.loaded))
+
+
+def loading(running: embedded.Running) -> frozenset[str]:
+    """The models that the server is loading now."""
+    try:
+        return frozenset(
+            each.name for each in triton.Client(port=running.ports.http).index() if each.state == "LOADING"
+        )
+    except errors.PipelineError:
+        return frozenset()
+
+
+def lost(project: edges.Project) -> str:
+    """What became of a server that the pipeline started and nobody stopped; empty where nothing did."""
+    gone = embedded.find(project.run) is None and embedded.recorded(project.run)
+    return "ended" if gone else ""
+
+
+def describe(project: edges.Project) -> str:
+    """The project's server in one line."""
+    running = embedded.find(project.run)
+    if running is None:
+        return "No server of this project runs."
+    ports = running.ports
+    return f"Triton ({RUNTIME}) pid {running.pid}: http {ports.http}, grpc {ports.grpc}, metrics {ports.metrics}."
+
+
+def _model(
+    running: embedded.Running,
+    name: str,
+    versions: tuple[int, ...],
+    config: dict[str, Any],
+    processes: Mapping[str, int],
+) -> state.Live:
+    known = running.loaded.get(name)
+    same = known is not None and known.config == build.digest(config)
+    return state.Live(
+        digest=triton.digest_of(config),
+        versions=versions,
+        folder=known.folder if known else None,
+        config=None if same else config,
+        fault=_fault(versions, config, processes),
+    )
+
+
+def _fault(versions: tuple[int, ...], config: dict[str, Any], processes: Mapping[str, int]) -> str:
+    """A version whose processes are fewer than its config asks for: Triton goes on calling it READY."""
+    groups = config.get("instance_group", [])
+    wanted = sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", []))) for group in groups)
+    for version in versions:
+        living = processes.get(str(version), 0)
+        if living < wanted:
+            return f"version {version}: {wanted - living} of {wanted} ended"
+    return ""

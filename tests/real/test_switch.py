@@ -1,0 +1,124 @@
+"""A live server moved between releases under traffic: no request fails, and every answer is the old or the new one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import project
+from tests.real import live
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[project.Project]:
+    """A project with two releases, the second live."""
+    found = live.two_releases(tmp_path_factory.mktemp("switch") / "project")
+    yield found
+    found.good("down")
+
+
+def test_back_and_forth_under_traffic(made: project.Project) -> None:
+    """Rollback and apply, twice each, with clients over both protocols (rows 41, 43)."""
+    back_and_forth(made, rounds=2)
+
+
+@pytest.mark.full
+def test_forty_switches(made: project.Project) -> None:
+    """Twenty times forward, twenty times back."""
+    back_and_forth(made, rounds=20)
+
+
+def back_and_forth(made: project.Project, *, rounds: int) -> None:
+    """Switches, and looks at every answer that a client got."""
+    locks = {"old": live.release_lock(made, 1), "new": live.release_lock(made, 2)}
+    questions, new = live.golden(made, locks["new"])
+    known = {"old": live.golden(made, locks["old"])[1], "new": new}
+    before = live.pid(made)
+    moments = []
+    with live.clients(made, known, questions) as flow:
+        for _ in range(rounds):
+            for label, words in (("old", ["rollback"]), ("new", ["apply"])):
+                made.good(*words)
+                assert live.digest(made) == locks[label]["models"]["tiny"]["digest"]
+                moments.append((label, time.monotonic()))
+                flow.proceed(100)
+                moments.append((label, time.monotonic()))
+    assert flow.failed == []
+    assert set(flow.counts) == {"old", "new"}
+    assert live.pid(made) == before
+    for (label, began), (_, ended) in zip(moments[::2], moments[1::2], strict=True):
+        answers = {each.label for each in flow.requests if began < each.began < each.ended < ended}
+        assert answers == {label}, "no answer of the other release after a switch was reported"
+
+
+EDITS = {
+    "instance_group": ("    version_policy:", "    config: {instance_group: [{count: 2}]}\n    version_policy:"),
+    "dynamic_batching": ("    version_policy:", "    config: {dynamic_batching: {}}\n    version_policy:"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_config_changes_under_traffic(made: project.Project, name: str) -> None:
+    """A change of the config alone is a load: nothing is exported, no request fails, the process stays."""
+    questions, answers = live.golden(made, live.lock(made))
+    before, text = live.pid(made), (made.root / "pipeline.yaml").read_text()
+    with live.clients(made, {"same": answers}, questions) as flow:
+        made.edit(*EDITS[name])
+        ended = made.run("apply")
+        assert ended.returncode == 0, ended.stderr
+        assert "exporting" not in ended.stderr
+        flow.proceed(50)
+        (made.root / "pipeline.yaml").write_text(text)
+        made.good("rollback")
+        flow.proceed(50)
+    assert flow.failed == []
+    assert set(flow.counts) == {"same"}
+    assert live.pid(made) == before
+
+
+def test_versions_come_and_go_under_latest(tmp_path: Path) -> None:
+    """Under `latest: 2` a version is added and removed while clients ask for the newest: none fails (row 42)."""
+    made = project.make(tmp_path / "project")
+    made.edit("version_policy: {specific: [1, 2]}", "version_policy: {latest: 2}")
+    made.good("apply")
+    try:
+        first = live.lock(made)
+        made.edit("seed: 1}}}\n", "seed: 1}}}\n      3: {source: {factory: {seed: 2}}}\n")
+        made.good("export")
+        questions, two = live.golden(made, first, version="2")
+        three = live.golden(made, live.lock(made), version="3")[1]
+        text = (made.root / "pipeline.yaml").read_text()
+        without = text.replace("      3: {source: {factory: {seed: 2}}}\n", "")
+        with (
+            live.clients(made, {"two": two, "three": three}, questions) as newest,
+            live.clients(made, {"two": two}, questions, version=2) as pinned,
+        ):
+            made.good("apply")
+            newest.proceed(50)
+            pinned.proceed(50)
+            (made.root / "pipeline.yaml").write_text(without)
+            made.good("apply", "--allow-rollback")
+            newest.proceed(50)
+        assert newest.failed == []
+        assert set(newest.counts) == {"two", "three"}
+        assert pinned.failed == []
+        assert set(pinned.counts) == {"two"}
+    finally:
+        made.good("down")
+
+
+def test_pinned_clients_are_warned_of(made: project.Project) -> None:
+    """A plan that takes a version away says whose requests will fail (row 42)."""
+    text = (made.root / "pipeline.yaml").read_text()
+    made.edit("specific: [1, 2]", "specific: [2]")
+    try:
+        planned = made.run("plan")
+        assert planned.returncode == 2
+        assert "Clients that ask tiny for version 1 will fail" in planned.stdout
+    finally:
+        (made.root / "pipeline.yaml").write_text(text)
