@@ -44,11 +44,23 @@ _MEMORY = {
 }
 
 
+CONNECTION_AGE = 5.0
+"""Seconds after which a gRPC client of a shared server is told to connect anew; its calls go on meanwhile. That is
+what ends the connections of a server that another replaces (Triton's --grpc-max-connection-age)."""
+
+_SHARED = (
+    "--reuse-http-port=true",
+    "--reuse-grpc-port=true",
+    f"--grpc-max-connection-age={round(CONNECTION_AGE * 1000)}",
+)
+
+
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """A server to start.
 
     `python` is the interpreter of the torch environment, `backends` the folder that backend directories are made in,
-    `stop_timeout` the seconds that a stopping server leaves to requests in flight.
+    `stop_timeout` the seconds that a stopping server leaves to requests in flight. A `shared` server lets another of
+    the same user listen on its HTTP and gRPC ports, so that `handover` can replace it; not part of the fingerprint.
     """
 
     repository: Path
@@ -57,6 +69,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     ports: spec.Ports
     models: tuple[str, ...]
     stop_timeout: float = 30.0
+    shared: bool = True
 
 
 def fingerprint(launch: Launch) -> str:
@@ -88,6 +101,7 @@ def command(launch: Launch, *, server: Path, backends: Path, nonce: str) -> list
         f"--exit-timeout-secs={math.ceil(launch.stop_timeout)}",
         f"--backend-config=python,shm-region-prefix-name=pipeline_{nonce}_",
         *_FIXED,
+        *(_SHARED if launch.shared else ()),
         *(f"--load-model={name}" for name in launch.models),
     ]
 

@@ -13,7 +13,7 @@ from pipeline.core import errors, spec
 _LISTEN = "0A"
 
 
-def check(ports: spec.Ports, address: str, *, beside: int | None = None) -> None:
+def check(ports: spec.Ports, address: str, beside: int | None = None) -> None:
     """Raises PipelineError for the first port that cannot be listened on, with the process that holds it.
 
     A port on which the process `beside` listens, and nobody else, is taken for one that it shares.

@@ -24,9 +24,10 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 """Servers that this very process spawned: whoever ends one must reap it."""
 
 
-def start(wanted: launch.Launch, *, run: Path, say: edges.Say) -> record.Running:
+def start(wanted: launch.Launch, *, run: Path, say: edges.Say, beside: record.Running | None = None) -> record.Running:
     """Spawns a server in a session of its own, and returns before it is ready.
 
+    `beside` is a server whose HTTP and gRPC ports the new one shares: see `handover`. Each has a `run` of its own.
     `run` gets the record and the log. Raises Unfit where the environment lacks a part, PipelineError where a server
     of this record runs already, where a port is in use, or where the program does not start. Nothing is left then.
     """
@@ -37,7 +38,7 @@ def start(wanted: launch.Launch, *, run: Path, say: edges.Say) -> record.Running
     kit = toolkit.find(wanted.python)
     _check_python(wanted.python)
     backends = toolkit.backends(wanted.backends, wanted.python)
-    ports.check(wanted.ports, launch.ADDRESS)
+    ports.check(wanted.ports, launch.ADDRESS, beside.pid if beside else None)
     nonce = secrets.token_hex(16)
     intent = record.Record(
         nonce=nonce, fingerprint=launch.fingerprint(wanted), ports=wanted.ports, stop_timeout=wanted.stop_timeout
