@@ -36,13 +36,13 @@ HEADER = """\
 """
 PENDING = (0, 2)
 GENERATE = """
-import json
 from pathlib import Path
-from pipeline.core import report, schema
+from pipeline.core import documents, schema
 made = schema.document_schema()
 Path("schemas/pipeline.schema.json").write_text(schema.dump(made))
-Path("schemas/report.schema.json").write_text(json.dumps(report.schema(), indent=2) + "\\n")
 Path("docs/spec.md").write_text(schema.spec_reference(made))
+for name, found in documents.schemas().items():
+    Path("schemas", name).write_text(schema.dump(found))
 """
 UV_NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -69,7 +69,7 @@ def validate(session: nox.Session) -> None:
 
 @nox.session
 def plan(session: nox.Session) -> None:
-    """Show what would change, and change nothing: nox -s plan -- --json"""
+    """Show what would change, and change nothing: nox -s plan -- --out plan.json"""
     pipeline(session, "plan", codes=PENDING)
 
 
@@ -105,8 +105,38 @@ def verify(session: nox.Session) -> None:
 
 @nox.session
 def apply(session: nox.Session) -> None:
-    """All that is needed: export, assemble, serve, verify: nox -s apply"""
+    """All that is needed, proven, or undone: nox -s apply"""
     pipeline(session, "apply", heavy=True)
+
+
+@nox.session
+def rollback(session: nox.Session) -> None:
+    """Go back to an earlier release: nox -s rollback -- 3"""
+    pipeline(session, "rollback", heavy=True)
+
+
+@nox.session
+def history(session: nox.Session) -> None:
+    """List what was deployed here: nox -s history"""
+    pipeline(session, "history")
+
+
+@nox.session
+def heal(session: nox.Session) -> None:
+    """Restore the release that was applied last: nox -s heal"""
+    pipeline(session, "heal", heavy=True)
+
+
+@nox.session
+def watch(session: nox.Session) -> None:
+    """Heal again and again, and follow a branch: nox -s watch -- --git origin/main"""
+    pipeline(session, "watch", heavy=True)
+
+
+@nox.session
+def gc(session: nox.Session) -> None:
+    """Remove artifacts that nothing needs: nox -s gc"""
+    pipeline(session, "gc")
 
 
 @nox.session

@@ -14,7 +14,7 @@ from types import FrameType
 import msgspec
 
 from pipeline import arguments, edges, reconcile
-from pipeline.core import errors, findings, plan, release, render, report
+from pipeline.core import documents, errors, findings, plan, release, render, report
 
 _REFRESH = 2.0  # seconds
 
@@ -71,8 +71,10 @@ class Screen:
             found = error.findings or (findings.Finding(rule="failed", message=error.message, hint=error.hint),)
             print(render.workflow_commands(found), file=sys.stderr, end="", flush=True)
         if self.json:
-            data = {"error": error.message, "hint": error.hint, "details": error.details, "findings": error.findings}
-            self.show("", data)
+            failure = documents.Failure(
+                error=error.message, hint=error.hint, details=error.details, findings=error.findings
+            )
+            self.show("", failure)
 
 
 Command = Callable[[argparse.Namespace, Screen], int]
@@ -179,15 +181,16 @@ def _heal(options: argparse.Namespace, screen: Screen) -> int:
     return _done(done, screen)
 
 
-def _done(done: reconcile.Outcome, screen: Screen) -> int:
-    screen.show(render.show_outcome(done.changes, done.release, done.report, colour=screen.colour), done)
+def _done(done: documents.Outcome, screen: Screen) -> int:
+    screen.show(render.show_outcome(done, colour=screen.colour), done)
     return errors.Exit.FINE
 
 
 def _history(options: argparse.Namespace, screen: Screen) -> int:
     site = _site(options, screen)
     found = reconcile.history(site)
-    screen.show(render.show_history(found), {"format": 1, "current": release.current(found), "entries": found.entries})
+    data = documents.History(current=release.current(found), entries=found.entries)
+    screen.show(render.show_history(data), data)
     return errors.Exit.FINE
 
 
@@ -224,10 +227,10 @@ def _watch(options: argparse.Namespace, screen: Screen) -> int:
 def _status(options: argparse.Namespace, screen: Screen) -> int:
     while True:
         found = reconcile.status(_site(options, screen))
-        text = render.show_status(found.server, found.models, release=found.release)
+        text = render.show_status(found)
         if options.watch and sys.stdout.isatty() and not options.json:
             text = f"\x1b[H\x1b[2J{text}"
-        screen.show(text, {"format": 1, **msgspec.structs.asdict(found)})
+        screen.show(text, found)
         if not options.watch:
             return errors.Exit.PENDING if found.pending else errors.Exit.FINE
         time.sleep(_REFRESH)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from pipeline.core import diff, errors, findings, plan, report
-from pipeline.core import release as releases
+from pipeline.core import diff, documents, errors, findings, plan, report
 
 _COLOURS = {"+": "32", "~": "33", "-": "31", "-/+": "31", "error": "31;1", "warning": "33;1", "hint": "36", "bold": "1"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -128,21 +127,23 @@ def _escape(text: str, *, extra: bool = False) -> str:
     return text.replace(":", "%3A").replace(",", "%2C") if extra else text
 
 
-def show_status(server: str, rows: Iterable[Mapping[str, str]], *, release: int | None = None) -> str:
+def show_status(made: documents.Status) -> str:
     """The server in one line, the release, and a table of the models."""
     head = ["MODEL", "VERSIONS", "SYNC", "HEALTH", "DIGEST"]
-    table = [[row["model"], row["versions"], row["sync"], row["health"], _value(row["digest"])] for row in rows]
-    applied = "" if release is None else f"Release {release} was applied last.\n"
-    return f"{clean(server)}\n{applied}{_table(head, table)}"
+    rows = [
+        [row.model, ",".join(map(str, row.versions)) or "-", row.sync, row.health, _value(row.digest or "-")]
+        for row in made.models
+    ]
+    applied = "" if made.release is None else f"Release {made.release} was applied last.\n"
+    return f"{clean(made.server)}\n{applied}{_table(head, rows)}"
 
 
-def show_history(made: releases.History) -> str:
+def show_history(made: documents.History) -> str:
     """What was deployed, newest first; a star marks the release that was applied last."""
-    current = releases.current(made)
     head = ["RELEASE", "COMMAND", "WHEN", "SECONDS", "RESULT", "DIGEST"]
     rows = [
         [
-            f"{each.release or '-'}{'*' if each.release is not None and each.release == current else ''}",
+            f"{each.release or '-'}{'*' if each.release is not None and each.release == made.current else ''}",
             each.command,
             each.start,
             f"{each.seconds:g}",
@@ -162,13 +163,11 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def show_outcome(
-    changes: Iterable[diff.Change], release: int | None, proof: report.Report | None, *, colour: bool = False
-) -> str:
+def show_outcome(made: documents.Outcome, *, colour: bool = False) -> str:
     """What a deployment did, the answers that prove it, and the release that is live."""
-    done = "".join(f"{line}\n" for line in _changes(changes, colour=colour))
-    proven = show_report(proof, colour=colour) if proof else ""
-    return f"{done}{proven}Release {release} is live.\n" if done or proven else f"{_NO_CHANGES}\n"
+    done = "".join(f"{line}\n" for line in _changes(made.changes, colour=colour))
+    proven = show_report(made.report, colour=colour) if made.report else ""
+    return f"{done}{proven}Release {made.release} is live.\n" if done or proven else f"{_NO_CHANGES}\n"
 
 
 def show_report(made: report.Report, *, colour: bool = False) -> str:

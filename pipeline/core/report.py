@@ -61,12 +61,6 @@ def passed(report: Report) -> bool:
     return answered and not findings.errors(report.findings)
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the JSON form."""
-    body = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Report)))  # tuples become lists, as in a file
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Report of a verification", **body}
-
-
 def dump_json(report: Report) -> str:
     """The report as JSON with two-space indent and a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"

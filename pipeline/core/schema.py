@@ -37,6 +37,12 @@ def document_schema() -> Schema:
     return {**document, **head, "$defs": dict(sorted(parts.items()))}
 
 
+def of(kind: type, title: str) -> Schema:
+    """The schema, draft 2020-12, of what a command prints or saves as JSON."""
+    body = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(kind)))  # tuples become lists, as in a file
+    return {"$schema": DIALECT, "title": title, **body}
+
+
 def dump(schema: Schema) -> str:
     """The text of the committed file."""
     return json.dumps(schema, indent=2) + "\n"

@@ -5,9 +5,9 @@ to another, `asking` asks it. Other rooms import this package, not its parts.
 """
 
 from pipeline.edges.failpoints import POINTS as FAILPOINTS
-from pipeline.reconcile.asking import Status, status, verify
+from pipeline.reconcile.asking import status, verify
 from pipeline.reconcile.asking import write as write_report
-from pipeline.reconcile.deploy import Allowed, Outcome, apply, heal, rollback, serve
+from pipeline.reconcile.deploy import Allowed, apply, heal, rollback, serve
 from pipeline.reconcile.disk import assemble, down, export, gc, recover
 from pipeline.reconcile.planning import Planned, load_plan, make_plan, needs, save
 from pipeline.reconcile.site import Site, history, locate, visit, writing
@@ -16,10 +16,8 @@ from pipeline.reconcile.watching import Watching, watch
 __all__ = [
     "FAILPOINTS",
     "Allowed",
-    "Outcome",
     "Planned",
     "Site",
-    "Status",
     "Watching",
     "apply",
     "assemble",

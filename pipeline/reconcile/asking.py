@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import msgspec
-
-from pipeline.core import errors, findings, lock, release, report, spec, state
+from pipeline.core import documents, errors, findings, lock, release, report, spec, state
 from pipeline.edges import embedded, files, store
 from pipeline.reconcile import site as at
 from pipeline.reconcile.site import Site
@@ -81,39 +79,31 @@ def unverified(made: report.Report, message: str) -> errors.Unverified:
     )
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The server in words, the release that was applied last, a row a model, and whether all is as it should be."""
-
-    server: str
-    release: int | None
-    models: tuple[dict[str, str], ...]
-    pending: bool
-
-
-def status(site: Site) -> Status:
+def status(site: Site) -> documents.Status:
     """What runs and what it serves, beside what the spec says. Health is a real inference of a golden."""
     changes, observed = at.compare(site, at.goal(site))
     pending = {each.subject.partition("/")[0] for each in changes}
     live = observed.server.models if observed.server else {}
-    everything = observing.RUNTIME in pending
     health = _health(site, observed)
     rows = tuple(
-        {
-            "model": name,
-            "versions": ",".join(map(str, live[name].versions)) if name in live else "-",
-            "sync": "OutOfSync" if name in pending or everything else "Synced",
-            "health": health(name),
-            "digest": (live[name].digest if name in live else None) or "-",
-        }
+        documents.Row(
+            model=name,
+            versions=live[name].versions if name in live else (),
+            sync="OutOfSync" if name in pending or observing.RUNTIME in pending else "Synced",
+            health=health(name),
+            digest=live[name].digest if name in live else None,
+        )
         for name in sorted(site.chosen | (live.keys() - site.kept))
     )
-    unhealthy = any(row["health"] != "Healthy" for row in rows)
-    number = release.current(site.released.history())
-    text = observing.describe(site.project)
-    return Status(server=text, release=number, models=rows, pending=bool(pending) or unhealthy)
+    return documents.Status(
+        server=observing.describe(site.project),
+        release=release.current(site.released.history()),
+        models=rows,
+        pending=bool(pending) or any(row.health != "Healthy" for row in rows),
+    )
 
 
-def _health(site: Site, observed: state.State) -> Callable[[str], str]:
+def _health(site: Site, observed: state.State) -> Callable[[str], documents.Health]:
     """A function that asks a model's smallest golden: of whatever release it is that serves it."""
     from pipeline.stages import verify as verifying  # noqa: PLC0415 - numpy and tritonclient, for this alone
 
@@ -122,7 +112,7 @@ def _health(site: Site, observed: state.State) -> Callable[[str], str]:
     last = at.goal_of(site, current) if current else None
     sides = [(site.declared, site.locked), *([(last.declared, last.locked)] if last else [])]
 
-    def health(name: str) -> str:
+    def health(name: str) -> documents.Health:
         live = observed.server.models.get(name) if observed.server else None
         if running is None or observed.server is None:
             return "Missing"

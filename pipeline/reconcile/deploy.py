@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pipeline.core import diff, errors, lock, plan, release, report, spec, state
+from pipeline.core import diff, documents, errors, lock, plan, release, report, spec, state
 from pipeline.edges import embedded, environments
 from pipeline.reconcile import asking, disk, planning
 from pipeline.reconcile import site as at
@@ -29,15 +29,7 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True):
     removal: bool = False
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a deployment did: its changes, the release that is live now, and what proved it (None: nothing to do)."""
-
-    changes: tuple[diff.Change, ...]
-    release: int | None
-    report: report.Report | None
-
-
-def apply(site: Site, allowed: Allowed, *, saved: plan.Saved | None = None) -> Outcome:
+def apply(site: Site, allowed: Allowed, *, saved: plan.Saved | None = None) -> documents.Outcome:
     """All that is needed: builds what is missing, proves it, and moves the live server to what the spec says.
 
     Raises Busy for a stale plan, Unverified where a candidate fails, RolledBack where the live server did.
@@ -54,7 +46,7 @@ def apply(site: Site, allowed: Allowed, *, saved: plan.Saved | None = None) -> O
     return _deploy(site, wanted, removal=allowed.removal, locks=True)
 
 
-def rollback(site: Site, number: int | None) -> Outcome:
+def rollback(site: Site, number: int | None) -> documents.Outcome:
     """Goes back to an earlier release, or to the one before the current; neither network nor exports are needed."""
     if number is None:
         current = site.released.current()
@@ -70,7 +62,7 @@ def rollback(site: Site, number: int | None) -> Outcome:
     return _deploy(_whole(site, wanted), wanted, removal=True)
 
 
-def heal(site: Site) -> Outcome:
+def heal(site: Site) -> documents.Outcome:
     """Restores the release that was applied last, whatever the spec says now."""
     current = site.released.current()
     if current is None:
@@ -80,7 +72,7 @@ def heal(site: Site) -> Outcome:
     return _deploy(_whole(site, wanted), wanted, removal=True)
 
 
-def serve(site: Site) -> Outcome:
+def serve(site: Site) -> documents.Outcome:
     """Moves the server to what the lock says and the repository has."""
     wanted = at.goal(site)
     pending, _ = at.compare(site, wanted)
@@ -96,14 +88,14 @@ def _whole(site: Site, wanted: Goal) -> Site:
     return msgspec.structs.replace(site, chosen=site.chosen | site.kept | frozenset(wanted.declared.models))
 
 
-def _deploy(site: Site, wanted: Goal, *, removal: bool, locks: bool = False) -> Outcome:
+def _deploy(site: Site, wanted: Goal, *, removal: bool, locks: bool = False) -> documents.Outcome:
     """Reaches the goal, or leaves everything as it was. `locks` writes the goal's lock as the project's."""
     changes, observed = at.compare(site, wanted)
     changes = tuple(each for each in changes if each.kind not in {diff.Kind.BUILD, diff.Kind.LOCK})
     current = site.released.current()
     committed = current is not None and current.digest == release.digest(*_as_applied(site, wanted))
     if not changes and committed and not (locks and site.locked != wanted.locked):
-        return Outcome(changes=(), release=current.number if current else None, report=None)
+        return documents.Outcome(changes=(), release=current.number if current else None, report=None)
     plan.check_removals(changes, wanted.state, allowed=removal)
     try:
         return _move(site, wanted, changes, observed, locks=locks)
@@ -113,7 +105,9 @@ def _deploy(site: Site, wanted: Goal, *, removal: bool, locks: bool = False) -> 
         raise
 
 
-def _move(site: Site, wanted: Goal, changes: tuple[diff.Change, ...], observed: state.State, *, locks: bool) -> Outcome:
+def _move(
+    site: Site, wanted: Goal, changes: tuple[diff.Change, ...], observed: state.State, *, locks: bool
+) -> documents.Outcome:
     """Proves, swaps, serves, verifies, commits; what fails after the swap is undone."""
     applied = _applied(site)
     python = environments.interpreter(site.project.root)
@@ -135,7 +129,7 @@ def _move(site: Site, wanted: Goal, changes: tuple[diff.Change, ...], observed: 
         raise
     swaps.keep()
     site.step("committed")
-    return Outcome(changes=changes, release=number, report=made)
+    return documents.Outcome(changes=changes, release=number, report=made)
 
 
 def _go_live(
