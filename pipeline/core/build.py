@@ -69,8 +69,10 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def canonical(value: object) -> bytes:
-    """Canonical JSON: sorted keys, no blanks, UTF-8. Equal data gives equal bytes in any process and hash seed."""
-    return msgspec.json.encode(msgspec.to_builtins(value, str_keys=True), order="deterministic")
+    """Canonical JSON: sorted keys and sets, no blanks, UTF-8. Equal data gives equal bytes in any process and hash
+    seed."""
+    plain = msgspec.to_builtins(value, str_keys=True, order="deterministic")
+    return msgspec.json.encode(plain, order="deterministic")
 
 
 def digest(value: object) -> str:
