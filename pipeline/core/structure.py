@@ -17,6 +17,7 @@ from pipeline.core import schema, spec, tree
 
 _MOST = 1000
 _MOST_OF_LIST = 100
+"""A hostile document must not take seconds: so many faults are told in all, and of one list or mapping in detail."""
 
 PATTERNS = {
     spec.MODEL_NAME: "a model's name: letters, digits, `_`, `.` and `-`, a letter or digit first, at most 128",
@@ -63,8 +64,9 @@ def _explain(error: Any, built: tree.Tree, base: tree.Path) -> Iterator[tree.Fau
     rule = error.schema
     match error.validator:
         case "additionalProperties":
-            for key in error.instance.keys() - rule["properties"].keys():
-                hint = tree.nearest(key, rule["properties"])
+            unknown = (key for key in error.instance if key not in rule["properties"])
+            for index, key in enumerate(itertools.islice(unknown, _MOST)):
+                hint = tree.nearest(key, rule["properties"]) if index < _MOST_OF_LIST else ""
                 message = f"unknown key `{key[:80]}`"
                 yield tree.Fault(path=(*path, key), rule="unknown-key", message=message, hint=hint, on_key=True)
         case "required":

@@ -16,7 +16,9 @@ from pipeline.core import findings, scalars, tree
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
-MAX_EVENTS = 40_000
+MAX_EVENTS = 150_000
+"""More than a thousand models have, and no more than is read within a second."""
+MAX_FAULTS = 1000
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
 
@@ -101,12 +103,12 @@ def _position_after(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
-class _Frame(msgspec.Struct, kw_only=True):
-    """An open mapping or sequence. `key` is the key whose value comes next."""
+class _Frame(msgspec.Struct):
+    """An open mapping or sequence. `key` is the path of the mapping's value that comes next, once its key is read."""
 
-    container: dict[str, Any] | list[Any]
+    container: Any
     path: tree.Path
-    key: str | None = None
+    key: tree.Path | None = None
 
 
 class _Reader:
@@ -123,39 +125,43 @@ class _Reader:
         self.events += 1
         if self.events > MAX_EVENTS:
             self._stop(event, "too-large", f"more than {MAX_EVENTS // 2} keys and values")
+        # In the order of how often they come: a spec of a thousand models has a hundred thousand events.
         match event:
-            case yaml.DocumentStartEvent():
-                self.documents += 1
-                if self.documents > 1:
-                    self._stop(event, "several-documents", "a second document starts here; a spec is one document")
-            case yaml.AliasEvent():
-                self._alias(event)
             case yaml.ScalarEvent():
                 self._refuse_extras(event)
                 if self._awaits_key():
                     self._key(event)
                 else:
-                    self._place(self._scalar(event), event)
+                    self._place(self._scalar(event), event, event.value[:80] if event.implicit[0] else None)
+            case yaml.CollectionEndEvent():
+                self.stack.pop()
             case yaml.MappingStartEvent():
                 self._open({}, event)
             case yaml.SequenceStartEvent():
                 self._open([], event)
-            case yaml.CollectionEndEvent():
-                self.stack.pop()
+            case yaml.AliasEvent():
+                self._alias(event)
+            case yaml.DocumentStartEvent():
+                self.documents += 1
+                if self.documents > 1:
+                    self._stop(event, "several-documents", "a second document starts here; a spec is one document")
             case _:
                 pass
 
     def _awaits_key(self) -> bool:
-        return bool(self.stack) and isinstance(self.stack[-1].container, dict) and self.stack[-1].key is None
+        if not self.stack:
+            return False
+        frame = self.stack[-1]
+        return frame.key is None and type(frame.container) is dict
 
     def _path(self) -> tree.Path:
-        """The path of the value that comes next."""
+        """The path of the value that comes next; of the mapping where a key comes next."""
         if not self.stack:
             return ()
         frame = self.stack[-1]
-        if isinstance(frame.container, list):
+        if type(frame.container) is list:
             return (*frame.path, len(frame.container))
-        return frame.path if frame.key is None else (*frame.path, frame.key)
+        return frame.path if frame.key is None else frame.key
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         name = (event.anchor or "")[:40]
@@ -170,15 +176,13 @@ class _Reader:
         if len(self.stack) >= MAX_DEPTH:
             self._stop(event, "too-deep", f"nested deeper than {MAX_DEPTH} levels")
         self._refuse_extras(event)
-        path = self._path()
-        self._place(container, event)
-        self.stack.append(_Frame(container=container, path=path))
+        path = self._place(container, event)
+        self.stack.append(_Frame(container, path))
 
     def _key(self, event: yaml.ScalarEvent) -> None:
         """A key is its text, however it looks; twice in one mapping it is a fault that names both lines."""
         frame, text = self.stack[-1], event.value
-        frame.key = text
-        path = self._path()
+        path = frame.key = (*frame.path, text)
         line, column = _position(event.start_mark)
         if path in self.tree.keys:
             first = self.tree.keys[path].line
@@ -188,22 +192,23 @@ class _Reader:
             self._fault(event, "merge-key", "the merge key `<<` is refused", "write the keys out")
         self.tree.keys[path] = tree.Mark(line, column, text)
 
-    def _place(self, value: object, event: yaml.NodeEvent) -> None:
-        """Puts a value where it belongs and marks the place."""
+    def _place(self, value: object, event: yaml.NodeEvent, plain: str | None = None) -> tree.Path:
+        """Puts a value where it belongs and marks the place; `plain` is a plain scalar's text. Returns the path."""
         path = self._path()
-        plain = event.value[:80] if isinstance(event, yaml.ScalarEvent) and event.implicit[0] else None
-        self.tree.values[path] = tree.Mark(*_position(event.start_mark), plain)
+        line, column = _position(event.start_mark)
+        self.tree.values[path] = tree.Mark(line, column, plain)
         if value is None:
             self.tree.nulls.append(path)
         if not self.stack:
             self.tree.data = value
-            return
+            return path
         frame = self.stack[-1]
-        if isinstance(frame.container, list):
+        if type(frame.container) is list:
             frame.container.append(value)
-        elif frame.key is not None:
-            frame.container[frame.key] = value
+        else:
+            frame.container[path[-1]] = value
             frame.key = None
+        return path
 
     def _scalar(self, event: yaml.ScalarEvent) -> str | float | bool | None:
         """The value of a scalar; only plain ones are anything but text."""
@@ -226,6 +231,8 @@ class _Reader:
         self.tree.poisoned.add(path)
         where = _where(self.tree.file, _position(event.start_mark), path)
         self.tree.faults.append(_finding(where, rule, message, hint))
+        if len(self.tree.faults) == MAX_FAULTS:
+            self._stop(event, "too-large", f"{MAX_FAULTS} faults up to here; the rest is not read")
 
     def _stop(self, event: yaml.Event, rule: str, message: str, hint: str = "") -> NoReturn:
         where = _where(self.tree.file, _position(event.start_mark), self._path())
