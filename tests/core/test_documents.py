@@ -1,4 +1,4 @@
-"""What commands print with --json: each document's schema is committed, and holds for a document with everything in it."""
+"""What commands print with --json: each schema is committed, and holds for a document with everything in it."""
 
 from __future__ import annotations
 
