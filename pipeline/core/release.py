@@ -74,8 +74,7 @@ def digest(declared: spec.Spec, locked: lock.Lock) -> str:
     Comments and the order of keys in the YAML stay out. An order that reaches a model's config, such as that of its
     inputs, is in the lock's root digest.
     """
-    plain = msgspec.to_builtins(declared, str_keys=True)  # versions have numbers for keys, JSON has none
-    return "sha256:" + build.digest({"spec": plain, "lock": lock.root(locked)})
+    return "sha256:" + build.digest({"spec": declared, "lock": lock.root(locked)})
 
 
 def add(history: History, entry: Entry) -> History:

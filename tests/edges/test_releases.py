@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import errors, release
-from pipeline.edges import files, releases
+from pipeline.edges import files, folders, releases
 from tests import faults
 from tests.edges import releaser
 
@@ -96,6 +96,29 @@ class TestCommit:
         assert releaser.commit(released, "b").number == 4
         assert released.current() == released.get(4)
 
+    def test_what_a_killed_run_left_is_replaced(self, released: releases.Releases) -> None:
+        """A release that the history never knew does not count, whatever digest it has: its number is given anew."""
+        shutil.copytree(released.folder / "3", released.folder / "4")
+        assert releaser.commit(released, "d").number == 4
+        assert released.get(4).lock == releaser.key("d")
+
+    def test_killed_before_the_first_entry(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A run that died between the first release and its entry has lost no history: the next one makes it anew."""
+        made = releases.Releases(tmp_path / "releases")
+        real = folders.publish
+
+        def publish(aside: Path, target: Path) -> None:
+            real(aside, target)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(folders, "publish", publish)
+            with pytest.raises(KeyboardInterrupt):
+                releaser.commit(made, "a")
+        assert made.numbers() == (1,)
+        assert made.current() is None
+        assert releaser.commit(made, "b") == made.current() == made.get(1)
+
     def test_failures_are_recorded(self, released: releases.Releases) -> None:
         """A run that failed stands in the history, and changes nothing else."""
         released.record(releaser.entry("x", "failed"))
@@ -166,6 +189,13 @@ class TestGet:
             case "folder":
                 path.mkdir()
         with pytest.raises(errors.PipelineError):
+            released.get(2)
+
+    def test_a_whole_other_release_is_refused(self, released: releases.Releases) -> None:
+        """Row 69: a release under another number than its own is not what was asked for."""
+        shutil.rmtree(released.folder / "2")
+        shutil.copytree(released.folder / "1", released.folder / "2")
+        with pytest.raises(errors.Unverified, match="of the release 1"):
             released.get(2)
 
 
