@@ -18,7 +18,7 @@ from pipeline.edges import files, folders
 
 HISTORY = "history.json"
 _MANIFEST = "release.json"
-_SPEC = "pipeline.yaml"
+_SPEC = "spec.json"
 _LOCK = "pipeline.lock"
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LIMIT = 64 << 20

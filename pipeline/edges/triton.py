@@ -54,6 +54,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
     port: int
     timeout: float = 10.0
+    source: str | None = None
+    """The address to ask from, where it matters which of two servers on a port answers."""
 
     @property
     def place(self) -> str:
@@ -194,7 +196,9 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     ) -> tuple[int, bytes]:
         import http.client  # noqa: PLC0415 - 10 ms that a command without a server does not pay
 
-        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=timeout)
+        connection = http.client.HTTPConnection(
+            LOOPBACK, self.port, timeout=timeout, source_address=(self.source, 0) if self.source else None
+        )
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()

@@ -7,6 +7,7 @@ fails after it is undone.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 import msgspec
@@ -101,7 +102,8 @@ def _deploy(site: Site, wanted: Goal, *, removal: bool, locks: bool = False) -> 
         return _move(site, wanted, changes, observed, locks=locks)
     except errors.PipelineError as error:
         result: release.Result = "rolled back" if isinstance(error, errors.RolledBack) else "failed"
-        site.released.record(_entry(site, wanted, result, error.message))
+        with contextlib.suppress(errors.PipelineError):  # what went wrong matters more than the history
+            site.released.record(_entry(site, wanted, result, error.message))
         raise
 
 
@@ -109,7 +111,7 @@ def _move(
     site: Site, wanted: Goal, changes: tuple[diff.Change, ...], observed: state.State, *, locks: bool
 ) -> documents.Outcome:
     """Proves, swaps, serves, verifies, commits; what fails after the swap is undone."""
-    applied = _applied(site)
+    applied, last = _applied(site), site.released.history().entries[-1:]
     python = environments.interpreter(site.project.root)
     if observed.server is not None:
         site.step("prove", wanted.digest)
@@ -125,7 +127,8 @@ def _move(
             locking.write(site.project, wanted.locked)
         number = _commit(site, wanted)
     except BaseException as error:
-        _undo(site, changes, observed, swaps, error)
+        if site.released.history().entries[-1:] == last:  # else a signal came when all was done
+            _undo(site, changes, observed, swaps, error)
         raise
     swaps.keep()
     site.step("committed")
@@ -200,6 +203,7 @@ def _undo(
     error: BaseException,
 ) -> None:
     """Puts files and server back. Raises RolledBack where the server had been changed and serves as before again."""
+    swapped = frozenset(swaps.models)
     swaps.undo()
     before = observed.server
     if before is None:
@@ -208,12 +212,14 @@ def _undo(
     current = site.released.current()
     old = at.goal_of(site, current) if current else None
     running = embedded.find(site.project.run)
-    loads = [each.subject for each in changes if each.kind is diff.Kind.LOAD]
+    # A folder that was put back bears a new time of change: what is loaded from it is loaded again.
+    loads = sorted({each.subject for each in changes if each.kind is diff.Kind.LOAD} | (swapped & before.models.keys()))
     if running is None or running.fingerprint != before.fingerprint:
         loads = []
         if old is not None and old.state.server is not None:
             planned = serving.launch(site.project, old.declared, environments.interpreter(site.project.root))
-            serving.start(site.project.run, old.declared, old.state.server.models, planned, say=site.say)
+            back_again = diff.Change(kind=diff.Kind.SERVER, act=diff.Act.REPLACE, subject=before.runtime)
+            serving.serve(site.project, old.declared, old.state.server, planned, [back_again], say=site.say)
     elif loads:
         back = [name for name in loads if name in before.models]
         gone = [name for name in loads if name not in before.models]
@@ -243,7 +249,7 @@ def _commit(site: Site, wanted: Goal) -> int:
         lock=lock.dump(locked).decode(),
         digest=release.digest(declared, locked),
         entry=_entry(site, wanted, "applied"),
-        keep=wanted.declared.target.keep_releases,
+        keep=site.declared.target.keep_releases,
     )
     return made.number
 

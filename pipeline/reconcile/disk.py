@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.core import build, lock, plan
+import contextlib
+
+from pipeline.core import build, errors, lock, plan
 from pipeline.edges import environments
 from pipeline.reconcile import site as at
 from pipeline.reconcile.site import Site
@@ -11,6 +13,7 @@ from pipeline.stages import down as stopping
 from pipeline.stages import export as exporting
 from pipeline.stages import gc as collecting
 from pipeline.stages import lock as locking
+from pipeline.stages import observe as observing
 
 
 def build_missing(site: Site, *, accept: bool) -> lock.Lock:
@@ -76,5 +79,15 @@ def _models(locked: lock.Lock | None) -> tuple[lock.Model, ...]:
 
 
 def recover(site: Site) -> int:
-    """Makes a damaged history anew from the releases that are there; how many there are."""
-    return len(site.released.rebuild().entries)
+    """Makes a damaged history anew from the releases that are whole; how many there are. The one whose digests are
+    live becomes the current one, else the newest."""
+    server = observing.observe(site.project)
+    live = {name: model.digest for name, model in server.models.items()} if server else {}
+    current = None
+    for number in site.released.numbers():
+        with contextlib.suppress(errors.PipelineError):
+            locked = lock.parse(site.released.get(number).lock.encode(), file=f"release {number}: pipeline.lock")
+            if live and {name: model.digest for name, model in locked.models.items()} == live:
+                current = number
+    site.released.rebuild(current)
+    return len(site.released.numbers())

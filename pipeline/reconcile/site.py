@@ -162,10 +162,13 @@ def _clean(site: Site) -> None:
             result="interrupted",
             message=f"died at the step {left.step}",
         )
-        site.released.record(entry)
+        # A damaged history must not keep `recover` from being run.
+        with contextlib.suppress(errors.PipelineError):
+            site.released.record(entry)
     discard_candidate(project)
+    serving.recover(project.run, site.say)
     site.stored.sweep()
-    site.released.sweep()
+    site.released.sweep(keep=site.declared.target.keep_releases)
     repository.sweep(project.repository)
     for folder in (project.root, project.state, project.run):
         folders.sweep(folder)
@@ -223,8 +226,8 @@ def goal_of(site: Site, chosen: release.Release) -> Goal:
 
 
 def dump_spec(declared: spec.Spec) -> str:
-    """The text of a resolved spec, as releases keep it."""
-    return build.canonical(declared).decode()
+    """The text of a resolved spec, as releases keep it: in its own order, which reaches the models' configs."""
+    return msgspec.json.encode(declared).decode()
 
 
 def _load_spec(text: str, name: str) -> spec.Spec:
@@ -248,12 +251,13 @@ def _goal(site: Site, declared: spec.Spec, locked: lock.Lock | None, keys: dict[
     return Goal(declared=declared, locked=locked, state=msgspec.structs.replace(bare, server=server))
 
 
-def observe(site: Site) -> state.State:
-    """What is: the store, the lock, the repository and the server."""
-    models, strangers = repository.observe(site.project.repository, site.known)
+def observe(site: Site, keys: Iterable[str]) -> state.State:
+    """What is: of the store those of `keys` that it has, the lock, the repository and the server."""
     locked = site.locked.models if site.locked else {}
+    claims = {model.config: model.digest for model in locked.values()}
+    models, strangers = repository.observe(site.project.repository, site.known, claims)
     return state.State(
-        store=site.stored.keys(),
+        store=site.stored.whole(keys),
         models=models,
         server=observing.observe(site.project),
         strangers=strangers,
@@ -264,7 +268,7 @@ def observe(site: Site) -> state.State:
 
 def compare(site: Site, wanted: Goal) -> tuple[tuple[diff.Change, ...], state.State]:
     """The changes of the chosen models between what is wanted and what is, and the latter."""
-    observed = observe(site)
+    observed = observe(site, wanted.state.store)
     found = diff.changes(wanted.state, observed)
     if found:  # only then is it worth the time to tell drift from what was planned, and configs field by field
         observed = _in_detail(site, wanted, observed)

@@ -14,6 +14,9 @@ from pipeline import edges
 from pipeline.core import build, diff, errors, findings, spec, state
 from pipeline.edges import embedded, repository, triton
 
+NEXT = "next"
+"""Where, in the folder of the running server, the one that is to replace it has its record."""
+
 _TICK = 0.02
 _SPEAK = 10.0
 
@@ -49,8 +52,8 @@ def serve(  # noqa: PLR0913 - what is wanted, and what that changes
     loads = [change for change in changes if change.kind is diff.Kind.LOAD]
     running = embedded.find(project.run)
     if acts and running is not None:
-        embedded.stop(running, timeout=running.stop_timeout, say=say)
-    if acts:
+        _replace(running, declared, wanted.models, planned, say)
+    elif acts:
         start(project.run, declared, wanted.models, planned, say=say)
     elif loads and running is not None:
         names = [change.subject for change in loads if change.act is not diff.Act.REMOVE]
@@ -71,18 +74,92 @@ def candidate(
         embedded.kill(running)
 
 
-def start(
-    run: Path, declared: spec.Spec, wanted: Mapping[str, state.Live], planned: embedded.Launch, *, say: edges.Say
+def _replace(
+    old: embedded.Running,
+    declared: spec.Spec,
+    wanted: Mapping[str, state.Live],
+    planned: embedded.Launch,
+    say: edges.Say,
+) -> None:
+    """Another server in the old one's place: started beside it and proven, if the machine can do that.
+
+    Raises what `start` raises; the old server goes on serving then, unless the two could not run side by side.
+    """
+    same = (old.ports.http, old.ports.grpc) == (planned.ports.http, planned.ports.grpc)
+    apart = not {*_numbers(old.ports)} & {*_numbers(planned.ports)}
+    if apart or (same and embedded.alive(old) and embedded.handover.able(old)):
+        _beside(old, declared, wanted, planned, say)
+    else:
+        say("the two servers cannot share a port here: requests fail until the new one is ready")
+        embedded.stop(old, timeout=old.stop_timeout, say=say)
+        start(old.run, declared, wanted, planned, say=say)
+
+
+def _beside(
+    old: embedded.Running,
+    declared: spec.Spec,
+    wanted: Mapping[str, state.Live],
+    planned: embedded.Launch,
+    say: edges.Say,
+) -> None:
+    """The new server is started beside the old one and proven, then takes its connections over."""
+    shared = old.ports.http == planned.ports.http
+    try:
+        if shared:
+            embedded.handover.hold(old)
+        new = start(old.run / NEXT, declared, wanted, planned, say=say, beside=old)
+        if shared:
+            embedded.handover.switch(old)
+    except BaseException:
+        if shared:
+            embedded.handover.resume(old)
+        raise
+    say("the new server takes over")
+    if shared:
+        embedded.handover.drain(old, timeout=old.stop_timeout)
+    embedded.stop(old, timeout=old.stop_timeout, say=say)
+    embedded.handover.release(new)
+    embedded.adopt(new, old.run)
+
+
+def recover(run: Path, say: edges.Say) -> None:
+    """Ends what a run that died while it replaced a server has left: one server stays, the old one where it lives."""
+    new = embedded.find(run / NEXT)
+    old = embedded.find(run)
+    if old is not None and (new is not None or embedded.recorded(run / NEXT)):
+        say("a server that was to take over is ended: the old one goes on")
+        embedded.tidy(run / NEXT)
+        embedded.handover.resume(old)
+    elif new is not None:
+        embedded.tidy(run)
+        embedded.handover.release(new)
+        embedded.adopt(new, run)
+
+
+def _numbers(ports: spec.Ports) -> tuple[int, int, int]:
+    return ports.http, ports.grpc, ports.metrics
+
+
+def start(  # noqa: PLR0913 - what is wanted, and where
+    run: Path,
+    declared: spec.Spec,
+    wanted: Mapping[str, state.Live],
+    planned: embedded.Launch,
+    *,
+    say: edges.Say,
+    beside: embedded.Running | None = None,
 ) -> embedded.Running:
     """Starts a server with its record in `run`, and returns when all of `wanted` answers.
 
-    Raises PipelineError, and the server is gone, where it does not within `target.ready_timeout` seconds.
+    `beside` is a server that it shares ports with. Raises PipelineError, and the server is gone, where they do not
+    answer within `target.ready_timeout` seconds.
     """
     limit = declared.target.ready_timeout
-    running = embedded.start(planned, run=run, say=say)
+    running = embedded.start(planned, run=run, say=say, beside=beside)
     try:
         deadline = time.monotonic() + limit
-        client = triton.Client(port=running.ports.http, timeout=limit)
+        source = embedded.handover.PROVER if beside and beside.ports.http == planned.ports.http else None
+        client = triton.Client(port=running.ports.http, timeout=limit, source=source)
         _wait(running, embedded.answering, deadline, limit, say)
         _check_live(running, client)
         client.expect(running.name)

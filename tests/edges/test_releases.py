@@ -57,7 +57,7 @@ class TestCommit:
     def test_files_are_read_only(self, released: releases.Releases) -> None:
         """A release is its texts and its manifest, none of which is to be edited."""
         assert {path.name: path.stat().st_mode & 0o777 for path in (released.folder / "1").iterdir()} == {
-            "pipeline.yaml": 0o444,
+            "spec.json": 0o444,
             "pipeline.lock": 0o444,
             "release.json": 0o444,
         }
@@ -157,7 +157,7 @@ class TestGet:
             releases.Releases(tmp_path / "empty").get(1)
         assert "apply" in caught.value.hint
 
-    @pytest.mark.parametrize("name", ["pipeline.yaml", "pipeline.lock", "release.json"])
+    @pytest.mark.parametrize("name", ["spec.json", "pipeline.lock", "release.json"])
     def test_a_flipped_bit_is_refused(self, released: releases.Releases, name: str) -> None:
         """Rows 31 and 44: a bit that changed anywhere in a release refuses it; the others stay, and so the current."""
         path = released.folder / "2" / name
@@ -173,7 +173,7 @@ class TestGet:
         assert released.current() == released.get(3)
         assert released.get(1).number == 1
 
-    @pytest.mark.parametrize("name", ["pipeline.yaml", "pipeline.lock", "release.json"])
+    @pytest.mark.parametrize("name", ["spec.json", "pipeline.lock", "release.json"])
     @pytest.mark.parametrize("harm", ["missing", "empty", "of another", "link", "folder"])
     def test_other_harm_is_refused(self, released: releases.Releases, name: str, harm: str) -> None:
         """Row 69: a file that is gone, empty, of another release or no file at all refuses the release."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.edges import triton
 from tests import project
 from tests.real import live
 
@@ -110,6 +111,41 @@ def test_versions_come_and_go_under_latest(tmp_path: Path) -> None:
         assert set(pinned.counts) == {"two"}
     finally:
         made.good("down")
+
+
+def test_another_server_takes_over_under_traffic(made: project.Project) -> None:
+    """What only a new server can change: it is started beside the old one, proven, and takes over the same ports."""
+    questions, answers = live.golden(made, live.lock(made))
+    before, text = live.pid(made), (made.root / "pipeline.yaml").read_text()
+    with (
+        live.clients(made, {"same": answers}, questions) as kept,
+        live.clients(made, {"same": answers}, questions, fresh=True, http_clients=1, grpc_clients=1) as fresh,
+    ):
+        made.edit("ready_timeout: 60", "ready_timeout: 60\n  stop_timeout: 20")
+        made.good("apply")
+        kept.proceed(50)
+        fresh.proceed(20)
+    assert live.pid(made) != before
+    assert kept.failed == fresh.failed == []
+    assert set(kept.counts) == set(fresh.counts) == {"same"}
+    assert made.good("plan").startswith("No changes.")
+    (made.root / "pipeline.yaml").write_text(text)
+    made.good("rollback")
+    assert made.good("plan").startswith("No changes.")
+
+
+def test_other_ports(made: project.Project) -> None:
+    """A server on other ports is ready before the old one is stopped."""
+    text = (made.root / "pipeline.yaml").read_text()
+    ports = project.free_ports()
+    for old, new in zip(made.ports, ports, strict=True):
+        made.edit(f": {old}", f": {new}")
+    made.good("apply")
+    assert triton.Client(port=ports[0]).digest("tiny") == live.lock(made)["models"]["tiny"]["digest"]
+    assert not triton.Client(port=made.ports[0]).live()
+    (made.root / "pipeline.yaml").write_text(text)
+    made.good("rollback")
+    assert live.digest(made) == live.lock(made)["models"]["tiny"]["digest"]
 
 
 def test_pinned_clients_are_warned_of(made: project.Project) -> None:

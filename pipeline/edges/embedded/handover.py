@@ -24,10 +24,13 @@ import time
 import msgspec
 
 from pipeline.core import errors
-from pipeline.edges.embedded import launch, record, relay, sockets
+from pipeline.edges.embedded import goaway, launch, record, relay, sockets
 
 PROVER = "127.0.0.2"
 """New connections from this address reach the new server while `hold` keeps all others with the old one."""
+
+IDLE = 5.0
+"""Seconds after which a kept HTTP connection that asks nothing is closed, when its server is being replaced."""
 
 _TICK = 0.02
 _BACKLOG = 1024
@@ -79,20 +82,20 @@ def switch(old: record.Running) -> None:
 def drain(old: record.Running, *, timeout: float) -> Left:
     """Ends the old server's connections without a failed request, and gives what was left after `timeout` seconds.
 
-    Kept HTTP connections have their next request answered by the new server, and end with it. gRPC connections end
-    by themselves: the server tells each of them so in time (`launch.CONNECTION_AGE`), and lets its calls end.
+    Kept HTTP connections have their next request answered by the new server, and end with it; idle ones are closed
+    after IDLE seconds. gRPC connections are told to end: a client ends one when its calls have ended.
     """
     deadline = time.monotonic() + timeout
-    ended: dict[str, bool] = {}
     threads: dict[str, threading.Thread] = {}
     while time.monotonic() < deadline:
-        found = sockets.find(old, old.ports.http, sockets.ESTABLISHED)
-        for descriptor, name in found.items():
+        found = [
+            (port, *each) for port in _shared(old) for each in sockets.find(old, port, sockets.ESTABLISHED).items()
+        ]
+        for port, descriptor, name in found:
             if name not in threads:
-                threads[name] = threading.Thread(target=_retire, args=(old, descriptor, name, deadline, ended))
+                threads[name] = threading.Thread(target=_end, args=(old, port, descriptor, name, deadline))
                 threads[name].start()
-        alive = any(thread.is_alive() for thread in threads.values())
-        if not found and not alive and not sockets.find(old, old.ports.grpc, sockets.ESTABLISHED):
+        if not found and not any(thread.is_alive() for thread in threads.values()):
             break
         time.sleep(_TICK)
     for thread in threads.values():
@@ -126,9 +129,13 @@ def _count(running: record.Running, port: int) -> int:
     return len(sockets.find(running, port, sockets.ESTABLISHED))
 
 
-def _retire(old: record.Running, descriptor: int, name: str, deadline: float, ended: dict[str, bool]) -> None:
+def _end(old: record.Running, port: int, descriptor: int, name: str, deadline: float) -> None:
     with contextlib.suppress(OSError):  # the client has closed it meanwhile
-        ended[name] = relay.retire(old, descriptor, name, place=(launch.ADDRESS, old.ports.http), deadline=deadline)
+        if port == old.ports.grpc:
+            goaway.send(old, descriptor, deadline=deadline)
+        else:
+            place = (launch.ADDRESS, port)
+            relay.retire(old, descriptor, name, place=place, deadline=deadline, idle=IDLE)
 
 
 def _silence(listener: socket.socket, port: int) -> None:

@@ -44,15 +44,7 @@ _MEMORY = {
 }
 
 
-CONNECTION_AGE = 5.0
-"""Seconds after which a gRPC client of a shared server is told to connect anew; its calls go on meanwhile. That is
-what ends the connections of a server that another replaces (Triton's --grpc-max-connection-age)."""
-
-_SHARED = (
-    "--reuse-http-port=true",
-    "--reuse-grpc-port=true",
-    f"--grpc-max-connection-age={round(CONNECTION_AGE * 1000)}",
-)
+_SHARED = ("--reuse-http-port=true", "--reuse-grpc-port=true")
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,49 +15,68 @@ import time
 from pipeline.edges.embedded import record, sockets
 
 _TICK = 0.001
-_QUIET = 0.003
-_BUSY = 1.0
+_QUIET = 1.0
+_CONTINUE = 32  # `100 Continue` is shorter, and the only thing that a server says amid a request
 _CHUNK = 1 << 16
 _HEAD = 1 << 16
 _END = b"\r\n\r\n"
 
 
-def retire(old: record.Running, descriptor: int, name: str, *, place: tuple[str, int], deadline: float) -> bool:
+def retire(
+    old: record.Running, descriptor: int, name: str, *, place: tuple[str, int], deadline: float, idle: float
+) -> bool:
     """Takes a connection from the old server, and gives its next request to the one at `place`, then closes it.
 
     What the old server has in hand it answers itself: it sees an end of input (`shutdown(2)`, SHUT_RD) and closes its
     descriptor, once the answer is written, while the connection lives on in ours, with all that is unread. Where no
-    further request comes until `deadline` (`time.monotonic`), the connection is closed as an idle one. Gives whether
-    the connection ended in order; False where the old server had not let go of it by then.
+    further request comes within `idle` seconds, the connection is closed. Gives whether it ended in order; False where
+    the old server had not let go of it by `deadline` (`time.monotonic`).
     """
     with sockets.take(old, descriptor) as connection:
-        _wait_for_quiet(connection, deadline)
-        with contextlib.suppress(OSError):  # the client was faster
-            connection.shutdown(socket.SHUT_RD)
-        while sockets.has(old, descriptor, name):
+        while not _released(connection, old, descriptor, name, deadline):
             if time.monotonic() > deadline:
                 return False
             time.sleep(_TICK)
-        head = _first(connection, deadline)
+        head = _first(connection, min(deadline, time.monotonic() + idle))
         if head:
             _answer(connection, head, place, deadline)
     return True
 
 
-def _wait_for_quiet(connection: socket.socket, deadline: float) -> None:
-    """Waits until no part of a request is on its way: an end of input amid a request would lose it.
+def _released(connection: socket.socket, old: record.Running, descriptor: int, name: str, deadline: float) -> bool:
+    """Waits for a moment between requests, and ends the old server's input; False where the moment has passed.
 
-    A connection that is never quiet for so long has requests of one piece, that cannot be cut.
+    Nothing must arrive between the look and the old server's close: it would read a part of a request, and lose it.
     """
-    limit = min(deadline, time.monotonic() + _BUSY)
-    before, since = -1, time.monotonic()
-    while (now := time.monotonic()) < limit and sockets.established(connection):
-        count = sockets.received(connection)
-        if count != before:
-            before, since = count, now
-        elif now - since > _QUIET and count:
-            return
+    before = _between(connection, deadline)
+    with contextlib.suppress(OSError), sockets.stopped(connection):  # OSError: the client was faster
+        if sockets.established(connection) and (sockets.unread(connection) or sockets.traffic(connection)[0] != before):
+            return False
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RD)
+        while sockets.has(old, descriptor, name):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_TICK)
+    return True
+
+
+def _between(connection: socket.socket, deadline: float) -> int:
+    """Waits until no request is under way to the server, and gives how many bytes it had from the client by then.
+
+    That is so when an answer has gone out since the last byte came in, or nothing has come for long: then the
+    connection is idle, or the server is at work on a whole request.
+    """
+    received, sent = sockets.traffic(connection)
+    since = time.monotonic()
+    while (now := time.monotonic()) < deadline and sockets.established(connection):
+        came, went = sockets.traffic(connection)
+        if came != received:
+            received, sent, since = came, went, now
+        elif went - sent > _CONTINUE or now - since > _QUIET:
+            break
         time.sleep(_TICK)
+    return received
 
 
 def _first(connection: socket.socket, deadline: float) -> bytes:

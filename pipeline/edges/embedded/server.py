@@ -98,6 +98,15 @@ def tidy(run: Path) -> None:
         record.path(run).unlink(missing_ok=True)
 
 
+def adopt(running: record.Running, run: Path) -> record.Running:
+    """Makes a server that was started with a record elsewhere the one whose record lies in `run`."""
+    with files.guard("move", running.run):
+        running.log.replace(run / running.log.name)
+        record.path(running.run).replace(record.path(run))
+        files.sync(run)
+    return msgspec.structs.replace(running, run=run)
+
+
 def alive(running: record.Running) -> bool:
     """Whether the very process still runs."""
     child = _children.get(running.pid)

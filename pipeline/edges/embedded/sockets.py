@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
+import sys
+import termios
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.core import errors
@@ -22,11 +25,21 @@ LISTEN, ESTABLISHED = "0A", "01"
 _PIDFD_GETFD = 438
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-# linux/filter.h and asm-generic/socket.h: classic BPF over the packet that opens a connection.
-_ATTACH, _DETACH = 51, 68
+# linux/filter.h and asm-generic/socket.h: classic BPF over a packet.
+_ATTACH_FILTER, _DETACH_FILTER, _ATTACH_GROUP, _DETACH_GROUP = 26, 27, 51, 68
 _LOAD_WORD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
 _SOURCE = (-0x100000 + 12) & 0xFFFFFFFF  # SKF_NET_OFF, and the place of the source address in an IPv4 header
-_INFO_SIZE, _INFO_RECEIVED = 256, 128  # struct tcp_info: state is its first byte, tcpi_bytes_received lies here
+_NO_CONTENT = (
+    (0x30, 0, 0, 12),  # A = the byte of the TCP header that has its length in words, in the upper half
+    (0x74, 0, 0, 2),  # A >>= 2
+    (0x54, 0, 0, 0x3C),  # A &= 0x3c: the length in bytes
+    (0x07, 0, 0, 0),  # X = A
+    (0x80, 0, 0, 0),  # A = the packet's length, from the TCP header on
+    (0x2D, 0, 1, 0),  # A > X: there is content
+    (_RETURN, 0, 0, 0),
+    (_RETURN, 0, 0, 0xFFFFFFFF),
+)
+_INFO_SIZE, _INFO_RECEIVED, _INFO_SENT = 256, 128, 200  # struct tcp_info: tcpi_bytes_received, tcpi_bytes_sent
 
 
 def find(running: record.Running, port: int, state: str) -> dict[int, str]:
@@ -89,14 +102,13 @@ def steer(listener: socket.socket, place: int, *, of: str | None = None, others:
     if of is not None:
         source = int.from_bytes(socket.inet_aton(of), "big")
         steps = [(_LOAD_WORD, 0, 0, _SOURCE), (_EQUAL, 0, 1, source), *steps, (_RETURN, 0, 0, others)]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-    listener.setsockopt(socket.SOL_SOCKET, _ATTACH, struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code)))
+    _attach(listener, _ATTACH_GROUP, steps)
 
 
 def free(listener: socket.socket) -> None:
     """Leaves the choice to the kernel again."""
     with contextlib.suppress(FileNotFoundError):  # there was no rule
-        listener.setsockopt(socket.SOL_SOCKET, _DETACH, 0)
+        listener.setsockopt(socket.SOL_SOCKET, _DETACH_GROUP, 0)
 
 
 def disconnect(connection: socket.socket) -> None:
@@ -107,15 +119,40 @@ def disconnect(connection: socket.socket) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def received(connection: socket.socket) -> int:
-    """How many bytes the peer has sent so far, read or not."""
+@contextlib.contextmanager
+def stopped(connection: socket.socket) -> Iterator[None]:
+    """Within the block nothing that the peer sends arrives, but its acknowledgements: it sends it again after (TCP)."""
+    _attach(connection, _ATTACH_FILTER, _NO_CONTENT)
+    try:
+        yield
+    finally:
+        connection.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+
+
+def traffic(connection: socket.socket) -> tuple[int, int]:
+    """How many bytes the peer has sent so far, read or not, and how many were sent to it."""
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
-    return int(struct.unpack_from("Q", info, _INFO_RECEIVED)[0])
+    return struct.unpack_from("Q", info, _INFO_RECEIVED)[0], struct.unpack_from("Q", info, _INFO_SENT)[0]
+
+
+def unread(connection: socket.socket) -> int:
+    """How many bytes have arrived that nobody has read."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.FIONREAD, b"\0" * 4), sys.byteorder)
+
+
+def unsent(connection: socket.socket) -> int:
+    """How many bytes were written that the peer has not acknowledged."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4), sys.byteorder)
 
 
 def established(connection: socket.socket) -> bool:
     """Whether the peer has neither closed nor reset the connection."""
     return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == int(ESTABLISHED, 16)
+
+
+def _attach(target: socket.socket, option: int, steps: Sequence[tuple[int, int, int, int]]) -> None:
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    target.setsockopt(socket.SOL_SOCKET, option, struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code)))
 
 
 def _names(port: int, state: str) -> set[str]:
