@@ -5,6 +5,8 @@ All times are seconds of one clock that never goes back, and are given in; so is
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 JITTER = 0.1
@@ -68,8 +70,9 @@ def spend(budget: Budget, restarts: tuple[float, ...], now: float) -> tuple[floa
     return (*(then for then in restarts if now < then + budget.window), now)
 
 
-def pause(budget: Budget, restarts: tuple[float, ...], now: float) -> float:
-    """Seconds until another restart keeps within the budget; 0 where it does so now. `restarts` are oldest first."""
+def allowed(budget: Budget, restarts: tuple[float, ...]) -> float:
+    """When another restart keeps within the budget, minus infinity where it does at any time. `restarts` are oldest
+    first."""
     if len(restarts) < budget.limit:
-        return 0.0
-    return max(0.0, restarts[-budget.limit] + budget.window - now)
+        return -math.inf
+    return restarts[-budget.limit] + budget.window

@@ -67,30 +67,30 @@ def test_budget_pauses_until_the_oldest_restart_is_out_of_the_window() -> None:
     restarts: tuple[float, ...] = ()
     for now in (0.0, 60.0):
         restarts = pace.spend(budget, restarts, now)
-        assert pace.pause(budget, restarts, now) == 0
+        assert pace.allowed(budget, restarts) == -math.inf
     restarts = pace.spend(budget, restarts, 180)
-    assert pace.pause(budget, restarts, 180) == 420
-    assert pace.pause(budget, restarts, 599) == 1
-    assert pace.pause(budget, restarts, 600) == 0
-    assert pace.pause(budget, pace.spend(budget, restarts, 600), 600) == 60
+    assert pace.allowed(budget, restarts) == 600
+    restarts = pace.spend(budget, restarts, 600)
+    assert list(restarts) == [60, 180, 600]
+    assert pace.allowed(budget, restarts) == 660
 
 
 def test_restarts_beyond_the_budget_count_too() -> None:
     """Three restarts where two are allowed: the next one waits until only one of them is within the window."""
-    assert pace.pause(pace.Budget(limit=2, window=600), (0.0, 100.0, 200.0), 200.0) == 500
+    assert pace.allowed(pace.Budget(limit=2, window=600), (0.0, 100.0, 200.0)) == 700
 
 
 @given(st.integers(1, 5), st.integers(1, 50), st.lists(st.integers(0, 20), min_size=1, max_size=15))
 def test_no_window_has_more_restarts_than_the_limit(limit: int, window: int, gaps: list[int]) -> None:
-    """Whoever keeps to the pauses never has more than `limit` restarts within a window, and is never kept too long."""
+    """Whoever keeps to it never has more than `limit` restarts within a window, and is never kept too long."""
     budget = pace.Budget(limit=limit, window=window)
     restarts: tuple[float, ...] = ()
     made: list[float] = []
     now = 0.0
     for gap in gaps:
-        pause = pace.pause(budget, restarts, now)
-        assert 0 <= pause <= window
-        now += max(gap, pause)
+        allowed = pace.allowed(budget, restarts)
+        assert allowed <= now + window
+        now = max(now + gap, allowed)
         restarts = pace.spend(budget, restarts, now)
         made.append(now)
         assert len(restarts) <= limit
