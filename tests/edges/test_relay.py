@@ -52,6 +52,12 @@ class Old:
         )
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is quiet sooner than in earnest."""
+    monkeypatch.setattr(relay, "_QUIET", 0.1)
+
+
 @pytest.fixture
 def old() -> Iterator[Old]:
     """An old server, whose one connection is over at the end."""
@@ -75,22 +81,26 @@ def ask(connection: http.client.HTTPConnection) -> bytes:
     return connection.getresponse().read()
 
 
+def established(old: Old) -> dict[int, str]:
+    """The old server's connection, once it is there."""
+    while not (found := sockets.find(old.running, old.port, sockets.ESTABLISHED)):
+        time.sleep(0.001)
+    return found
+
+
 class Retiring(threading.Thread):
     """The old server's connection, taken over."""
 
-    def __init__(self, old: Old, new: standin.Triton, seconds: float = 5.0) -> None:
+    def __init__(self, old: Old, new: standin.Triton, seconds: float = 5.0, idle: float = 5.0) -> None:
         super().__init__()
-        self.old, self.new, self.deadline = old, new, time.monotonic() + seconds
+        self.old, self.new, self.deadline, self.idle = old, new, time.monotonic() + seconds, idle
         self.ended: bool | None = None
         self.start()
 
     def run(self) -> None:
-        running = self.old.running
-        ((descriptor, name),) = (
-            (descriptor, name) for descriptor, name in sockets.find(running, self.old.port, sockets.ESTABLISHED).items()
-        )
+        (held,) = established(self.old).items()
         place = ("127.0.0.1", self.new.http)
-        self.ended = relay.retire(running, descriptor, name, place=place, deadline=self.deadline)
+        self.ended = relay.retire(self.old.running, held, place=place, deadline=self.deadline, idle=self.idle)
 
 
 def test_the_next_request_is_answered_by_the_new_server(old: Old, new: standin.Triton) -> None:
@@ -113,7 +123,6 @@ def test_a_request_in_hand_is_answered_by_the_old_server(old: Old, new: standin.
     old.seconds = 0.3
     connection = http.client.HTTPConnection("127.0.0.1", old.port, timeout=5)
     connection.request("GET", "/v2")
-    time.sleep(0.1)
     retiring = Retiring(old, new)
     assert connection.getresponse().read() == b"old"
     assert b"new" in ask(connection)
@@ -122,14 +131,15 @@ def test_a_request_in_hand_is_answered_by_the_old_server(old: Old, new: standin.
     connection.close()
 
 
-def test_a_silent_client_is_let_go_at_the_deadline(old: Old, new: standin.Triton) -> None:
-    """An idle connection is closed then, and not before."""
+def test_a_silent_client_is_let_go(old: Old, new: standin.Triton) -> None:
+    """An idle connection is closed after its time, and not before."""
     connection = http.client.HTTPConnection("127.0.0.1", old.port, timeout=5)
     ask(connection)
-    retiring = Retiring(old, new, 0.3)
+    began = time.monotonic()
+    retiring = Retiring(old, new, idle=0.3)
     assert connection.sock is not None
     assert connection.sock.recv(1) == b""
-    assert time.monotonic() >= retiring.deadline
+    assert time.monotonic() - began > 0.3
     retiring.join(5)
     assert retiring.ended
     connection.close()
@@ -144,6 +154,23 @@ def test_an_old_server_that_keeps_its_connection_is_told(old: Old, new: standin.
     retiring = Retiring(old, new, 0.2)
     retiring.join(5)
     assert retiring.ended is False
+    connection.close()
+
+
+def test_a_request_in_pieces_is_not_cut(old: Old, new: standin.Triton) -> None:
+    """While one server or the other reads it, its pieces stay together, however slowly they come."""
+    connection = socket.create_connection(("127.0.0.1", old.port))
+    connection.settimeout(5)
+    connection.sendall(b"GET /v2 HTTP/1.1\r\n\r\n")
+    assert connection.recv(1 << 16) == ANSWER
+    retiring = Retiring(old, new)
+    old.thread.join(5)
+    for piece in (b"GET /v", b"2 HTTP/1.1\r\nConn", b"ection: keep-alive\r\n", b"\r\n"):
+        connection.sendall(piece)
+        time.sleep(0.02)
+    assert b"new" in connection.recv(1 << 16)
+    retiring.join(5)
+    assert retiring.ended
     connection.close()
 
 

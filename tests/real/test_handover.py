@@ -189,8 +189,9 @@ def test_what_the_old_server_has_in_hand_it_answers(pair: Pair) -> None:
     assert [each.result() for each in asked] == [value, value]
 
 
-def test_an_idle_connection_ends_at_the_end_of_the_drain(pair: Pair) -> None:
+def test_an_idle_connection_ends_with_the_drain(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that keeps its connection and asks nothing sees it closed, and the next request finds the new server."""
+    monkeypatch.setattr(handover, "IDLE", 1.0)
     connection = http.client.HTTPConnection("127.0.0.1", pair.ports.http, timeout=30)
     connection.request("GET", "/v2")
     assert json.loads(connection.getresponse().read())["name"] == pair.old.name
@@ -198,7 +199,7 @@ def test_an_idle_connection_ends_at_the_end_of_the_drain(pair: Pair) -> None:
     handover.hold(pair.old)
     new = pair.start(1)
     handover.switch(pair.old)
-    assert handover.drain(pair.old, timeout=2) == handover.Left(http=0, grpc=0)
+    assert handover.drain(pair.old, timeout=30) == handover.Left(http=0, grpc=0)
     assert kept is not None
     assert kept.recv(1) == b""
     connection.close()

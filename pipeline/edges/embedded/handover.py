@@ -135,7 +135,7 @@ def _end(old: record.Running, port: int, descriptor: int, name: str, deadline: f
             goaway.send(old, descriptor, deadline=deadline)
         else:
             place = (launch.ADDRESS, port)
-            relay.retire(old, descriptor, name, place=place, deadline=deadline, idle=IDLE)
+            relay.retire(old, (descriptor, name), place=place, deadline=deadline, idle=IDLE)
 
 
 def _silence(listener: socket.socket, port: int) -> None:

@@ -22,18 +22,18 @@ _HEAD = 1 << 16
 _END = b"\r\n\r\n"
 
 
-def retire(
-    old: record.Running, descriptor: int, name: str, *, place: tuple[str, int], deadline: float, idle: float
-) -> bool:
+def retire(old: record.Running, held: tuple[int, str], *, place: tuple[str, int], deadline: float, idle: float) -> bool:
     """Takes a connection from the old server, and gives its next request to the one at `place`, then closes it.
+
+    `held` is the connection's descriptor there and its name, as `sockets.find` gives them.
 
     What the old server has in hand it answers itself: it sees an end of input (`shutdown(2)`, SHUT_RD) and closes its
     descriptor, once the answer is written, while the connection lives on in ours, with all that is unread. Where no
     further request comes within `idle` seconds, the connection is closed. Gives whether it ended in order; False where
     the old server had not let go of it by `deadline` (`time.monotonic`).
     """
-    with sockets.take(old, descriptor) as connection:
-        while not _released(connection, old, descriptor, name, deadline):
+    with sockets.take(old, held[0]) as connection:
+        while not _released(connection, old, held, deadline):
             if time.monotonic() > deadline:
                 return False
             time.sleep(_TICK)
@@ -43,7 +43,7 @@ def retire(
     return True
 
 
-def _released(connection: socket.socket, old: record.Running, descriptor: int, name: str, deadline: float) -> bool:
+def _released(connection: socket.socket, old: record.Running, held: tuple[int, str], deadline: float) -> bool:
     """Waits for a moment between requests, and ends the old server's input; False where the moment has passed.
 
     Nothing must arrive between the look and the old server's close: it would read a part of a request, and lose it.
@@ -54,7 +54,7 @@ def _released(connection: socket.socket, old: record.Running, descriptor: int, n
             return False
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RD)
-        while sockets.has(old, descriptor, name):
+        while sockets.has(old, *held):
             if time.monotonic() > deadline:
                 return False
             time.sleep(_TICK)
