@@ -137,7 +137,6 @@ class _Watch:
             case errors.PipelineError() as error:
                 self._say(f"{short} failed and is not tried again until {branch.name} moves: {_line(error)}")
             case did:
-                self._said_busy = ""
                 self._heal_at(self._next())
                 self._say(f"{short} is applied" if did.changed else f"{short} changes nothing")
         self._acted = commit

@@ -229,18 +229,28 @@ def test_another_run_is_no_failure() -> None:
     assert waits == ["watch: waits: another run holds this project: pid 7; tries again in 30 s"]
 
 
-def test_busy_keeps_the_failures_and_is_told_anew_of_another_run() -> None:
+def test_busy_keeps_the_failures_and_is_told_anew_after_a_heal() -> None:
     """A turn that could not take place neither adds to the backoff nor ends it."""
     broken = failure()
-    heals: list[Act] = [broken, errors.Busy("pid 7"), broken, errors.Busy("pid 8"), QUIET]
+    heals: list[Act] = [broken, errors.Busy("pid 7"), broken, errors.Busy("pid 7"), QUIET]
     world = World(follows=False, heals=heals, until=300).run()
     assert world.times("heal")[:5] == [0, 60, 90, 210, 240]
     assert [line.partition(";")[0] for line in world.said[1:-1]] == [
         "watch: could not heal: it is broken",
         "watch: waits: pid 7",
         "watch: could not heal: it is broken",
-        "watch: waits: pid 8",
+        "watch: waits: pid 7",
         "watch: all is as it was applied",
+    ]
+
+
+def test_commit_that_meets_another_run_is_told() -> None:
+    """The commit waits for the next interval, and healing, which is not in its way, goes on."""
+    world = World(applies=[errors.Busy("pid 7"), QUIET], until=40).run()
+    assert world.times("heal") == [0]
+    assert world.said[2:4] == [
+        "watch: waits: pid 7; tries again in 30 s",
+        "watch: origin/main is at 111111111111: applies it",
     ]
 
 
