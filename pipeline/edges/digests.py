@@ -38,7 +38,9 @@ class Digests:
 
     def of(self, path: Path | str, *, dir_fd: int | None = None) -> str:
         """The sha256 of a regular file. Raises OSError, also for a link, a folder, a fifo or a device."""
-        about = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        return self._of(path, dir_fd, os.stat(path, dir_fd=dir_fd, follow_symlinks=False))
+
+    def _of(self, path: Path | str, dir_fd: int | None, about: os.stat_result) -> str:
         name = _name(about)
         known = self._known.get(name)
         if known is None or not stat.S_ISREG(about.st_mode):
@@ -98,7 +100,7 @@ class Digests:
                 finally:
                     os.close(inner)
             else:
-                found[prefix + name] = _kind(about) or self.of(name, dir_fd=descriptor)
+                found[prefix + name] = _kind(about) or self._of(name, descriptor, about)
 
     def _take(self, path: Path | str, dir_fd: int | None) -> str:
         """Reads the file. The record gets it only if nobody can have changed it within the stamp that it bears now."""

@@ -6,9 +6,10 @@ Triton sees a model's folder finished or not at all: everything is built under a
 
 from __future__ import annotations
 
+import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -27,16 +28,19 @@ Entries = Callable[[int], Path]
 """The store entry that the files of a version come from."""
 
 
-def observe(folder: Path, known: digests.Digests) -> tuple[dict[str, state.Model], tuple[str, ...]]:
+def observe(
+    folder: Path, known: digests.Digests, claims: Mapping[str, str] | None = None
+) -> tuple[dict[str, state.Model], tuple[str, ...]]:
     """The models of ours in a repository, and the names of folders that the pipeline did not make, both sorted.
 
-    A model is ours if its config claims a `pipeline_digest`. In `files` a link, a hard link or the like stands by
+    A model is ours if its config claims a `pipeline_digest`; `claims` maps the sha256 of configs that are known to
+    the digest that they claim, so that they need not be read. In `files` a link, a hard link or the like stands by
     its kind in place of a digest, so that it differs from everything desired; none of them is opened.
     """
     models: dict[str, state.Model] = {}
     strangers: list[str] = []
     for name in _names(folder):
-        claimed = _claimed(folder / name)
+        claimed = _claim(folder / name, known, claims or {})
         if claimed is None:
             strangers.append(name)
         else:
@@ -143,10 +147,14 @@ def _names(folder: Path) -> list[str]:
     """What Triton would look at: folders, and links in their place; never a name with a dot."""
     with files.guard("read", folder):
         try:
-            paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+            with os.scandir(folder) as found:
+                return sorted(
+                    entry.name
+                    for entry in found
+                    if not entry.name.startswith(".") and (entry.is_dir(follow_symlinks=False) or entry.is_symlink())
+                )
         except FileNotFoundError:
             return []
-    return sorted(path.name for path in paths if _kind(path) in {"folder", "link"})
 
 
 def _kind(path: Path) -> str | None:
@@ -157,6 +165,15 @@ def _kind(path: Path) -> str | None:
         except FileNotFoundError:
             return None
     return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "other"
+
+
+def _claim(target: Path, known: digests.Digests, claims: Mapping[str, str]) -> str | None:
+    """What `_claimed` says, without reading a config whose bytes and claim are known."""
+    if _kind(target) != "folder" or _kind(target / CONFIG) != "other":
+        return None
+    with files.guard("read", target / CONFIG):
+        sha256 = known.of(target / CONFIG)
+    return claims[sha256] if sha256 in claims else _claimed(target)
 
 
 def _claimed(target: Path) -> str | None:

@@ -7,10 +7,11 @@ artifact is, and when one is needed, is known elsewhere. Only the holder of the 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -42,7 +43,11 @@ class Store:
 
     def keys(self) -> frozenset[str]:
         """The keys of all entries that are whole, as their manifests say: no file's bytes are read."""
-        return frozenset(key for key in self.entries() if self.get(key) is not None)
+        return self.whole(self.entries())
+
+    def whole(self, keys: Iterable[str]) -> frozenset[str]:
+        """Those of `keys` that have an entry which is whole, as its manifest says: others are not looked at."""
+        return frozenset(key for key in set(keys) if self.get(key) is not None)
 
     def entries(self) -> frozenset[str]:
         """The keys of all entries, whole or torn."""
@@ -187,8 +192,8 @@ def _finding(message: str) -> findings.Finding:
 def _sizes_match(folder: Path, built: build.Built) -> bool:
     """Whether each file is there with its size: cheap, and enough to see what a broken disk or a person took away."""
     try:
-        return all((folder / name).lstat().st_size == file.size for name, file in built.files.items()) and stat.S_ISREG(
-            (folder / GOLDEN).lstat().st_mode
+        return all(os.lstat(f"{folder}/{name}").st_size == file.size for name, file in built.files.items()) and (
+            stat.S_ISREG(os.lstat(f"{folder}/{GOLDEN}").st_mode)
         )
     except OSError:
         return False

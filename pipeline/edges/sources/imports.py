@@ -7,6 +7,7 @@ factory's load therefore looks again at what was really imported.
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 from pipeline.core import errors
@@ -44,21 +45,24 @@ def _files(module: str, root: Path) -> list[Path]:
     return files
 
 
-def _imported(path: Path, root: Path) -> set[str]:
+def _imported(path: Path, root: Path) -> frozenset[str]:
     """The dotted names that a file imports; `from a import b` may mean the module a.b."""
     try:
-        tree = ast.parse(path.read_bytes(), str(path))
+        return _names(path.read_bytes(), path.relative_to(root).parent.parts)
     except (SyntaxError, ValueError) as error:
         place = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
         msg = f"{path.relative_to(root)}{place}: {getattr(error, 'msg', error)}"
         raise errors.PipelineError(msg, hint="Correct the factory's code.") from error
-    package = path.relative_to(root).parent.parts
+
+
+@functools.lru_cache(maxsize=256)  # many models may come from one module
+def _names(text: bytes, package: tuple[str, ...]) -> frozenset[str]:
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else ()
             base = ".".join([*above, *([node.module] if node.module else [])])
             names |= {base} | {f"{base}.{alias.name}" if base else alias.name for alias in node.names}
-    return {name for name in names if name and "*" not in name}
+    return frozenset(name for name in names if name and "*" not in name)
