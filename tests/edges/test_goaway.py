@@ -23,8 +23,14 @@ QUESTION = {"x": np.ones((1, 2), np.float32)}
 def triton() -> Iterator[standin.Triton]:
     """A stand-in that gives back what it is asked."""
     with standin.serve() as found:
-        found.models["m"] = lambda version, inputs: {"y": inputs["x"]}
+        found.models["m"] = echo
         yield found
+
+
+def echo(version: int, inputs: standin.Arrays) -> standin.Arrays:
+    """Gives back what it is asked, after a moment: most of the time a request is under way."""
+    time.sleep(0.005)
+    return {"y": inputs["x"]}
 
 
 def ours(triton: standin.Triton) -> record.Running:
@@ -60,7 +66,7 @@ def test_an_idle_client_connects_anew(triton: standin.Triton) -> None:
 
 
 def test_no_request_fails(triton: standin.Triton, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that ask without pause are told again and again, and notice nothing."""
+    """Clients that ask without pause are told again and again, notice nothing, and ask nothing twice."""
     monkeypatch.setattr(goaway, "_BUSY", 0.02)
     known = {"right": {"y": QUESTION["x"]}}
     seen = set()
@@ -73,6 +79,7 @@ def test_no_request_fails(triton: standin.Triton, monkeypatch: pytest.MonkeyPatc
                 goaway.send(ours(triton), descriptor, deadline=time.monotonic() + 0.2)
             flow.proceed(10)
     assert flow.counts == {"right": flow.asked}
+    assert flow.asked == len(triton.asked)
     assert len(seen) > 2
 
 
