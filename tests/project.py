@@ -73,12 +73,26 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         """Python code in the folder, with the package at hand."""
         return self._start([sys.executable, "-c", code], {})
 
+    def under(self, tool: list[str], *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """The same as `run`, started by another program, as by `strace`."""
+        return self._start([*tool, sys.executable, "-m", "pipeline", *words], variables)
+
+    def begin(self, *words: str, **variables: str) -> subprocess.Popen[str]:
+        """The same as `run`, and returns at once: whoever begins it waits for its end."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline", *words],
+            cwd=self.root,
+            env=_environment(variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def _start(self, words: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": str(HOME), "PIPELINE_TORCH_PYTHON": sys.executable} | variables
         return subprocess.run(
             words,
             cwd=self.root,
-            env=environment,
+            env=_environment(variables),
             capture_output=True,
             text=True,
             timeout=300,
@@ -97,6 +111,10 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(HOME), "PIPELINE_TORCH_PYTHON": sys.executable} | variables
 
 
 def make(root: Path, spec: str = SPEC) -> Project:
