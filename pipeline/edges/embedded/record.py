@@ -175,7 +175,12 @@ def _leaders(record: Record) -> Iterator[Process]:
 
 
 def _is_ours(each: Process, nonce: str) -> bool:
-    return bool(each.argv) and Path(each.argv[0]).name in _PROGRAMS and any(nonce in word for word in each.argv)
+    """Whether it is one of a server's programs. Triton starts a stub by a shell, which is one already: else the stub
+    would appear after all others were ended."""
+    words = each.argv
+    if len(words) == 3 and words[0].endswith("sh") and words[1] == "-c":
+        words = tuple(words[2].partition("exec ")[2].split())
+    return bool(words) and Path(words[0]).name in _PROGRAMS and any(nonce in word for word in words)
 
 
 def _all() -> Iterator[Process]:

@@ -85,8 +85,10 @@ def tidy(run: Path) -> None:
     left = record.read(run)
     if left is None:
         return
-    for each in record.family(left.nonce):
-        _kill(each, left.nonce)
+    deadline = time.monotonic() + _SLACK
+    while (family := record.family(left.nonce)) and time.monotonic() < deadline:  # while it lives it starts others
+        for each in family:
+            _kill(each, left.nonce)
     child = _children.pop(left.pid, None)
     if child is not None:
         with contextlib.suppress(subprocess.TimeoutExpired):
