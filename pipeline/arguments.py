@@ -134,11 +134,20 @@ def _watch_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--git", metavar="REMOTE/BRANCH", help="follow this branch: fetch, fast-forward, apply")
     command.add_argument(
-        "--restarts", type=int, default=3, metavar="N", help="at most N new servers in the window (default: 3)"
+        "--restarts", type=_count, default=3, metavar="N", help="at most N new servers in the window (default: 3)"
     )
     command.add_argument(
         "--window", type=_seconds, default=600.0, metavar="SECONDS", help="the window of --restarts (default: 600)"
     )
+
+
+def _count(text: str) -> int:
+    """A whole number above zero."""
+    found = int(text)
+    if found < 1:
+        msg = f"{text} is no number above zero"
+        raise argparse.ArgumentTypeError(msg)
+    return found
 
 
 def _seconds(text: str) -> float:

@@ -80,18 +80,24 @@ class Screen:
 Command = Callable[[argparse.Namespace, Screen], int]
 
 
+def _project(options: argparse.Namespace) -> edges.Project:
+    return edges.Project(spec=Path(options.spec).absolute())
+
+
 def _site(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
-    path = Path(options.spec)
-    project = edges.Project(spec=path.absolute())
-    return reconcile.visit(project, name=str(path), models=tuple(options.model), say=screen.say)
+    return reconcile.visit(_project(options), name=str(Path(options.spec)), models=tuple(options.model), say=screen.say)
 
 
 def _located(options: argparse.Namespace, error: errors.PipelineError) -> errors.PipelineError:
     """The error with the spec's lines, where its findings are about a model."""
     if any(found.model and not found.where for found in error.findings):
-        project = edges.Project(spec=Path(options.spec).absolute())
-        error.findings = reconcile.locate(project, options.spec, error.findings)
+        error.findings = reconcile.locate(_project(options), options.spec, error.findings)
     return error
+
+
+def _applied(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
+    """What was applied last: spec and lock may be broken by now, and going back must still be possible."""
+    return reconcile.visit_applied(_project(options), say=screen.say)
 
 
 def _validate(options: argparse.Namespace, screen: Screen) -> int:
@@ -168,7 +174,7 @@ def _apply(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _rollback(options: argparse.Namespace, screen: Screen) -> int:
-    with reconcile.writing(_site(options, screen), options.command) as site:
+    with reconcile.writing(_applied(options, screen), options.command, reread=False) as site:
         done = reconcile.rollback(site, options.release)
     if done.changes:
         screen.say("pipeline.yaml and pipeline.lock are as they were: `apply` goes forward again")
@@ -176,7 +182,7 @@ def _rollback(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _heal(options: argparse.Namespace, screen: Screen) -> int:
-    with reconcile.writing(_site(options, screen), options.command) as site:
+    with reconcile.writing(_applied(options, screen), options.command, reread=False) as site:
         done = reconcile.heal(site)
     return _done(done, screen)
 
@@ -211,6 +217,7 @@ def _recover(options: argparse.Namespace, screen: Screen) -> int:
 
 def _watch(options: argparse.Namespace, screen: Screen) -> int:
     reconcile.watch(
+        _project(options),
         lambda: _site(options, screen),
         reconcile.Watching(
             interval=options.interval,

@@ -10,7 +10,7 @@ from pipeline.reconcile.asking import write as write_report
 from pipeline.reconcile.deploy import Allowed, apply, heal, rollback, serve
 from pipeline.reconcile.disk import assemble, down, export, gc, recover
 from pipeline.reconcile.planning import Planned, load_plan, make_plan, needs, save
-from pipeline.reconcile.site import Site, history, locate, visit, writing
+from pipeline.reconcile.site import Site, history, locate, visit, visit_applied, writing
 from pipeline.reconcile.watching import Watching, watch
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "status",
     "verify",
     "visit",
+    "visit_applied",
     "watch",
     "write_report",
     "writing",

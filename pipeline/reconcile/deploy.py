@@ -68,7 +68,7 @@ def heal(site: Site) -> documents.Outcome:
     current = site.released.current()
     if current is None:
         msg = "nothing was applied here yet"
-        raise errors.PipelineError(msg, hint="Run `apply` first: `heal` restores what it did.")
+        raise errors.PipelineError(msg, hint="Run `apply` first.")
     wanted = at.goal_of(site, current)
     return _deploy(_whole(site, wanted), wanted, removal=True)
 

@@ -106,6 +106,30 @@ def visit(project: edges.Project, *, name: str, models: tuple[str, ...], say: ed
     )
 
 
+def visit_applied(project: edges.Project, *, say: edges.Say) -> Site:
+    """The site of the release that was applied last: whatever spec and lock say by now, neither is read.
+
+    Raises PipelineError where nothing was applied yet.
+    """
+    released = releases.Releases(project.releases)
+    current = released.current()
+    if current is None:
+        msg = "nothing was applied here yet"
+        raise errors.PipelineError(msg, hint="Run `apply` first.")
+    known = digests.Digests(project.state / "digests.json")
+    declared, locked = _texts(current)
+    return Site(
+        project=project,
+        declared=declared,
+        locked=locked,
+        known=known,
+        stored=store.Store(project.store, known),
+        released=released,
+        chosen=frozenset(declared.models),
+        say=say,
+    )
+
+
 def _text(project: edges.Project, name: str) -> bytes:
     text = files.read(project.spec, _LIMIT)
     if text is None:
@@ -128,17 +152,25 @@ def _placed(finding: findings.Finding, built: tree.Tree) -> findings.Finding:
 
 
 @contextlib.contextmanager
-def writing(site: Site, command: str) -> Iterator[Site]:
-    """Holds the project as its one writer, with what killed runs left told and swept away, and everything read anew.
+def holding(project: edges.Project, command: str, *, say: edges.Say) -> Iterator[None]:
+    """Holds the project as its one writer; nothing of it is read."""
+    with exclusive.hold(project.state / "writer", command=f"pipeline {command}", say=say):
+        yield
 
-    The command's name stands in the journal, and its words in the message to other runs.
+
+@contextlib.contextmanager
+def writing(site: Site, command: str, *, reread: bool = True) -> Iterator[Site]:
+    """Holds the project as its one writer, with what killed runs left told and swept away, and the lock read anew.
+
+    The command's name stands in the journal, and its words in the message to other runs. Without `reread` the lock
+    on disk is nobody's concern.
     """
     project = site.project
-    with exclusive.hold(project.state / "writer", command=f"pipeline {command}", say=site.say):
+    with holding(project, command, say=site.say):
         _clean(site)
         work = journal.Journal(project.state / "journal.json", command)
         try:
-            yield msgspec.structs.replace(site, locked=locking.read(project), work=work)
+            yield msgspec.structs.replace(site, locked=locking.read(project) if reread else site.locked, work=work)
         finally:
             site.known.save()
             work.end()
@@ -214,9 +246,7 @@ def goal(site: Site, made: dict[layout.At, build.Build] | None = None) -> Goal:
 
 def goal_of(site: Site, chosen: release.Release) -> Goal:
     """What a release was: neither its sources nor the toolchain are looked at, the lock has all keys."""
-    name = f"release {chosen.number}"
-    declared = _load_spec(chosen.spec, name)
-    locked = lock.parse(chosen.lock.encode(), file=f"{name}: pipeline.lock")
+    declared, locked = _texts(chosen)
     keys = {
         (model, int(number)): each.key
         for model, pinned in locked.models.items()
@@ -230,14 +260,15 @@ def dump_spec(declared: spec.Spec) -> str:
     return msgspec.json.encode(declared).decode()
 
 
-def _load_spec(text: str, name: str) -> spec.Spec:
+def _texts(chosen: release.Release) -> tuple[spec.Spec, lock.Lock]:
+    name = f"release {chosen.number}"
     try:
-        return msgspec.json.decode(text, type=spec.Spec)
+        declared = msgspec.json.decode(chosen.spec, type=spec.Spec)
     except msgspec.DecodeError as error:
         msg = f"{name} was made by another version of the pipeline: {error}"
-        raise errors.PipelineError(
-            msg, hint="Go back with that version, or `apply` the spec of that release."
-        ) from error
+        hint = "Go back with that version, or `apply` the spec of that release."
+        raise errors.PipelineError(msg, hint=hint) from error
+    return declared, lock.parse(chosen.lock.encode(), file=f"{name}: pipeline.lock")
 
 
 def _goal(site: Site, declared: spec.Spec, locked: lock.Lock | None, keys: dict[layout.At, str]) -> Goal:

@@ -10,7 +10,7 @@ from pipeline import edges
 from pipeline.core import diff, documents, pace
 from pipeline.edges import clock, git
 from pipeline.reconcile import deploy
-from pipeline.reconcile.site import Site, writing
+from pipeline.reconcile.site import Site, holding, visit_applied, writing
 from pipeline.stages import follow as following
 from pipeline.stages import watch as watching
 
@@ -29,14 +29,14 @@ class Watching(msgspec.Struct, frozen=True, kw_only=True):
     allowed: deploy.Allowed = deploy.Allowed()
 
 
-def watch(visit: Callable[[], Site], how: Watching, *, say: edges.Say) -> None:
-    """Watches until it is interrupted. `visit` reads the project anew.
+def watch(project: edges.Project, visit: Callable[[], Site], how: Watching, *, say: edges.Say) -> None:
+    """Watches until it is interrupted. `visit` reads spec and lock anew: only what applies them needs them to be good.
 
     Raises PipelineError where the branch has no name that git could know, or what was acted on last is not known.
     """
 
     def heal() -> watching.Did:
-        with writing(visit(), _COMMAND) as site:
+        with writing(visit_applied(project, say=say), _COMMAND, reread=False) as site:
             return _did(deploy.heal(site))
 
     def apply() -> watching.Did:
@@ -45,19 +45,20 @@ def watch(visit: Callable[[], Site], how: Watching, *, say: edges.Say) -> None:
 
     watching.watch(
         heal,
-        _branch(visit, how.git, apply) if how.git else None,
+        _branch(project, how.git, apply, say) if how.git else None,
         pace.Rhythm(interval=how.interval),
         pace.Budget(limit=how.restarts, window=how.window),
         watching.Outside(clock=clock.now, wait=clock.wait, chance=clock.chance, say=say),
     )
 
 
-def _branch(visit: Callable[[], Site], name: str, apply: Callable[[], watching.Did]) -> watching.Branch:
+def _branch(project: edges.Project, name: str, apply: Callable[[], watching.Did], say: edges.Say) -> watching.Branch:
     upstream = git.parse_upstream(name)
-    project = visit().project
 
     def look(acted: str | None) -> str:
-        return following.follow(project, upstream, acted, hold=lambda: writing(visit(), _COMMAND), timeout=_FETCH)
+        return following.follow(
+            project, upstream, acted, hold=lambda: holding(project, _COMMAND, say=say), timeout=_FETCH
+        )
 
     return watching.Branch(
         name=str(upstream),

@@ -116,7 +116,9 @@ def _beside(
         raise
     say("the new server takes over")
     if shared:
-        embedded.handover.drain(old, timeout=old.stop_timeout)
+        left = embedded.handover.drain(old, timeout=old.stop_timeout)
+        if left.http or left.grpc:
+            say(f"{left.http} HTTP and {left.grpc} gRPC connections did not end in time: they are cut")
     embedded.stop(old, timeout=old.stop_timeout, say=say)
     embedded.handover.release(new)
     embedded.adopt(new, old.run)
@@ -193,6 +195,7 @@ def change(  # noqa: PLR0913 - what is wanted, and where
     client.expect(running.name)
     for name in changed:
         say(f"loading {name}")
+        repository.renew(folder, name)
         try:
             client.load(name, timeout=limit)
         except errors.PipelineError as error:
