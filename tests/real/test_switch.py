@@ -29,25 +29,41 @@ def test_back_and_forth_under_traffic(made: project.Project) -> None:
 
 
 @pytest.mark.full
-def test_forty_switches(made: project.Project) -> None:
-    """Twenty times forward, twenty times back."""
-    back_and_forth(made, rounds=20)
+def test_forty_switches_of_minilm(tmp_path: Path) -> None:
+    """Twenty times forward, twenty times back, with real weights: the second release does not normalize."""
+    made = project.make(tmp_path / "project", spec=minilm())
+    made.good("apply")
+    try:
+        made.edit("normalize: true", "normalize: false")
+        made.good("apply", "--accept-goldens")
+        back_and_forth(made, rounds=20, model="minilm", version="1", count=40)
+    finally:
+        made.good("down")
 
 
-def back_and_forth(made: project.Project, *, rounds: int) -> None:
-    """Switches, and looks at every answer that a client got."""
+def minilm() -> str:
+    """The sample's model alone, as a spec for `project.make`."""
+    text = (project.HOME / "pipeline.yaml").read_text()
+    head, models = project.SPEC[: project.SPEC.index("models:")], text[text.index("  minilm:") :]
+    return head + "models:\n" + models.replace("{", "{{").replace("}", "}}")
+
+
+def back_and_forth(
+    made: project.Project, *, rounds: int, model: str = "tiny", version: str = "2", count: int = 100
+) -> None:
+    """Switches, and looks at every answer that a client got: at least `count` after each switch."""
     locks = {"old": live.release_lock(made, 1), "new": live.release_lock(made, 2)}
-    questions, new = live.golden(made, locks["new"])
-    known = {"old": live.golden(made, locks["old"])[1], "new": new}
+    questions, new = live.golden(made, locks["new"], model, version)
+    known = {"old": live.golden(made, locks["old"], model, version)[1], "new": new}
     before = live.pid(made)
     moments = []
-    with live.clients(made, known, questions) as flow:
+    with live.clients(made, known, questions, model) as flow:
         for _ in range(rounds):
             for label, words in (("old", ["rollback"]), ("new", ["apply"])):
                 made.good(*words)
-                assert live.digest(made) == locks[label]["models"]["tiny"]["digest"]
+                assert live.digest(made, model) == locks[label]["models"][model]["digest"]
                 moments.append((label, time.monotonic()))
-                flow.proceed(100)
+                flow.proceed(count)
                 moments.append((label, time.monotonic()))
     assert flow.failed == []
     assert set(flow.counts) == {"old", "new"}
