@@ -8,11 +8,14 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from pipeline.core import errors
 from pipeline.edges import digests, files, folders
+
+SECOND = 1_000_000_000
 
 
 def sha256(data: bytes) -> str:
@@ -143,6 +146,26 @@ def test_a_stamp_from_the_future_is_not_remembered(tmp_path: Path) -> None:
     assert known.of(path) == sha256(b"one")
     known.save()
     assert not (tmp_path / "record").exists()
+
+
+@pytest.mark.parametrize(
+    ("stamp", "age", "trusted"),
+    [
+        (7 * SECOND + 1, 19_999_999, False),
+        (7 * SECOND + 1, 20_000_000, True),
+        (7 * SECOND, 2 * SECOND - 1, False),
+        (7 * SECOND, 2 * SECOND, True),
+        (7 * SECOND + 1, -1, False),
+    ],
+)
+def test_a_digest_younger_than_the_clock_is_not_remembered(
+    monkeypatch: pytest.MonkeyPatch, stamp: int, age: int, *, trusted: bool
+) -> None:
+    """A file is trusted once a tick of the kernel's clock is over, and two seconds where stamps are whole seconds."""
+    monkeypatch.setattr(time, "time_ns", lambda: stamp + age)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert digests._settled(mock.Mock(st_mtime_ns=stamp - 1, st_ctime_ns=stamp)) == trusted
+    assert digests._settled(mock.Mock(st_mtime_ns=stamp, st_ctime_ns=stamp)) == trusted
 
 
 @pytest.mark.parametrize("where", range(0, 200, 13))

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pipeline.core import errors
-from pipeline.edges import digests, repository
+from pipeline.edges import digests, files, repository
 from tests import faults
 from tests.edges import publisher
 
@@ -58,6 +58,15 @@ def test_installed_is_observed(place: Place) -> None:
     place.install("new")
     assert place.files() == MODEL_2.files
     assert faults.leftovers(place.folder) == []
+
+
+def test_a_known_config_is_not_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a config claims is read of its text, but where its bytes are known: and only of those very bytes."""
+    place.install()
+    seen = repository.observe(place.folder, place.known)
+    assert repository.observe(place.folder, place.known, {publisher.sha256(b"other"): "sha256:other"}) == seen
+    monkeypatch.setattr(files, "read", None)
+    assert repository.observe(place.folder, place.known, {publisher.sha256(TEXT.encode()): str(MODEL.digest)}) == seen
 
 
 def test_copies_are_real_fresh_and_readable(place: Place) -> None:

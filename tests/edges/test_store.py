@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pipeline.core import errors
-from pipeline.edges import digests, store
+from pipeline.edges import digests, files, store
 from tests.edges import publisher
 
 BUILT, CONTENTS = publisher.desired("old")[:2]
@@ -51,6 +51,13 @@ def test_an_entry_is_whole_and_read_only(stored: store.Store) -> None:
         "manifest.json": 0o444,
     }
     assert [path.name for path in stored.folder.iterdir()] == [BUILT.key]
+
+
+def test_only_the_keys_that_are_asked_for_are_looked_at(stored: store.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the keys asked for those with a whole entry come back; of other entries not even the manifest is read."""
+    assert stored.whole([BUILT.key, "0" * 64]) == {BUILT.key}
+    monkeypatch.setattr(files, "read", None)
+    assert stored.whole([]) == frozenset()
 
 
 def test_a_key_that_is_there_is_kept(stored: store.Store) -> None:
