@@ -48,17 +48,20 @@ class Digests:
         self._used[name] = known
         return known
 
-    def tree(self, folder: Path) -> dict[str, str]:
+    def tree(self, folder: Path, *, public: bool = False) -> dict[str, str]:
         """Everything in a folder: relative paths to sha256 digests, sorted.
 
         What is no plain file is named and never opened: `link`, `hardlink` (a file with a second name, which can
-        change from elsewhere), `folder` (an empty one), `special`. Raises PipelineError.
+        change from elsewhere), `folder` (an empty one), `special`. In a `public` tree, as another user reads it, what
+        not everyone may read is `unreadable`. Raises PipelineError.
         """
         found: dict[str, str] = {}
         with files.guard("read", folder):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                self._walk(descriptor, "", found)
+                if public and _is_closed(os.fstat(descriptor)):
+                    found["."] = "unreadable"
+                self._walk(descriptor, "", found, public)
             finally:
                 os.close(descriptor)
         return dict(sorted(found.items()))
@@ -84,7 +87,7 @@ class Digests:
             return
         self._fresh = False
 
-    def _walk(self, descriptor: int, prefix: str, found: dict[str, str]) -> None:
+    def _walk(self, descriptor: int, prefix: str, found: dict[str, str], public: bool) -> None:  # noqa: FBT001
         """Adds what is under an open folder. Each step goes from the open folder by name, so that a folder swapped
         for a link on the way is refused and never followed."""
         names = os.listdir(descriptor)
@@ -92,11 +95,13 @@ class Digests:
             found[prefix.rstrip("/")] = "folder"
         for name in names:
             about = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if stat.S_ISDIR(about.st_mode):
+            if public and _is_closed(about):
+                found[prefix + name] = "unreadable"
+            elif stat.S_ISDIR(about.st_mode):
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
                 inner = os.open(name, flags, dir_fd=descriptor)
                 try:
-                    self._walk(inner, f"{prefix}{name}/", found)
+                    self._walk(inner, f"{prefix}{name}/", found, public)
                 finally:
                     os.close(inner)
             else:
@@ -128,6 +133,12 @@ def _kind(about: os.stat_result) -> str | None:
             return "link"
         case _:
             return "special"
+
+
+def _is_closed(about: os.stat_result) -> bool:
+    """Whether a folder or a file is not readable for everyone."""
+    needed = {stat.S_IFDIR: 0o555, stat.S_IFREG: 0o444}.get(stat.S_IFMT(about.st_mode), 0)
+    return about.st_mode & needed != needed
 
 
 def _settled(about: os.stat_result) -> bool:

@@ -6,9 +6,11 @@ Triton sees a model's folder finished or not at all: everything is built under a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from pipeline.edges import digests, files, folders
 
 CONFIG = "config.pbtxt"
 _LIMIT = 4 << 20
+_COARSE = 2_000_000_000  # nanoseconds: the coarsest clock of a file system that is in use (FAT)
 # The parameter as protobuf's text format writes it, and as a person might: with or without colons and commas.
 _CLAIM = re.compile(
     rb'key\s*:\s*"pipeline_digest"\s*[,;]?\s*value\s*:?\s*[{<]\s*string_value\s*:\s*"([0-9A-Za-z:_-]{1,128})"'
@@ -35,7 +38,8 @@ def observe(
 
     A model is ours if its config claims a `pipeline_digest`; `claims` maps the sha256 of configs that are known to
     the digest that they claim, so that they need not be read. In `files` a link, a hard link or the like stands by
-    its kind in place of a digest, so that it differs from everything desired; none of them is opened.
+    its kind in place of a digest, and `unreadable` what a container's user could not read: so it differs from
+    everything desired. None of them is opened.
     """
     models: dict[str, state.Model] = {}
     strangers: list[str] = []
@@ -45,7 +49,7 @@ def observe(
             strangers.append(name)
         else:
             models[name] = state.Model(
-                name=name, files=known.tree(folder / name), digest=claimed, folder=identity(folder, name)
+                name=name, files=known.tree(folder / name, public=True), digest=claimed, folder=identity(folder, name)
             )
     return models, tuple(strangers)
 
@@ -73,6 +77,7 @@ def install(folder: Path, model: state.Model, config_text: str, entries: Entries
             version, _, inner = name.partition("/")
             files.make_folder((aside / name).parent)
             files.copy(entries(int(version)) / inner, aside / name)
+        _stamp(aside, after=_newest(target))
         _verify(aside, model, known)
         folders.sync(aside)
         if not target.is_dir():
@@ -102,6 +107,8 @@ def remove(folder: Path, name: str) -> Swap:
 def undo(swap: Swap) -> None:
     """Puts the folder back that stood before: the very same files, under a new time of change."""
     if swap.old is not None and swap.target.is_dir():
+        with contextlib.suppress(errors.PipelineError):  # a clock that was set back must not keep the old files away
+            _stamp(swap.old, after=_newest(swap.target))
         folders.exchange(swap.old, swap.target)
         folders.remove(swap.old)
     elif swap.old is not None:
@@ -116,6 +123,12 @@ def forget(swap: Swap) -> None:
     """Removes the folder that stood before, for good."""
     if swap.old is not None:
         folders.remove(swap.old)
+
+
+def renew(folder: Path, name: str) -> None:
+    """Gives a model's config and versions a later time than any that is in its folder: Triton does nothing at a load
+    of what has the time that it had at the last one."""
+    _stamp(folder / name, after=_newest(folder / name))
 
 
 def identity(folder: Path, name: str) -> str | None:
@@ -210,9 +223,34 @@ def _place(folder: Path, name: str) -> Path:
     return folder / name
 
 
+def _newest(target: Path) -> int:
+    """The latest time in a tree, in nanoseconds, as Triton looks for it; 0 where there is none.
+
+    It may be tomorrow's: a clock was set back since, or somebody has written it.
+    """
+    with files.guard("read", target):
+        found = [target, *target.rglob("*")] if _kind(target) == "folder" else []
+        times = [path.lstat() for path in found]
+    return max((max(about.st_mtime_ns, about.st_ctime_ns) for about in times), default=0)
+
+
+def _stamp(target: Path, *, after: int) -> None:
+    """Sets the times of a folder's config and versions to now, or later than `after` where that is not past.
+
+    Triton looks at each version by itself. What lies in a folder keeps its times, so its digests stay known.
+    """
+    if _kind(target) != "folder":
+        return
+    now = time.time_ns()
+    stamp = now if now > after else after + _COARSE
+    with files.guard("write", target):
+        for path in target.iterdir():
+            os.utime(path, ns=(stamp, stamp), follow_symlinks=False)
+
+
 def _verify(aside: Path, model: state.Model, known: digests.Digests) -> None:
     """Reads the finished copy back, and refuses it where one file is not what the lock says."""
-    got = known.tree(aside)
+    got = known.tree(aside, public=True)
     wrong = [
         f"{name}: {got.get(name, 'missing')}, expected {model.files.get(name, 'no such file')}"
         for name in sorted(got.keys() | model.files.keys())

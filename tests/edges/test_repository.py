@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +113,9 @@ DRIFT: dict[str, tuple[Callable[[Path], object], dict[str, str | None]]] = {
     "version": (lambda bert: (bert / "2").mkdir(), {"2": "folder"}),
     "fifo": (lambda bert: os.mkfifo(bert / "fifo"), {"fifo": "special"}),
     "link": (lambda bert: (bert / "passwd").symlink_to("/etc/passwd"), {"passwd": "link"}),
+    "closed file": (lambda bert: (bert / "1/model.pt").chmod(0o600), {"1/model.pt": "unreadable"}),
+    "closed version": (lambda bert: (bert / "1").chmod(0o700), {"1": "unreadable", "1/model.pt": None}),
+    "closed model": (lambda bert: bert.chmod(0o750), {".": "unreadable"}),
     "linked version": (lambda bert: (bert / "2").symlink_to("/etc"), {"2": "link"}),
 }
 
@@ -126,6 +130,56 @@ def test_drift_is_seen_and_mended(place: Place, drift: str) -> None:
     assert place.files() == wanted
     place.install()
     assert place.files() == MODEL.files
+
+
+def newest(folder: Path) -> int:
+    """What Triton compares at a load: the latest time in a model's folder, or in one of its versions."""
+    times = [path.lstat() for path in (folder, *folder.rglob("*"))]
+    return max(max(about.st_mtime_ns, about.st_ctime_ns) for about in times)
+
+
+def tomorrow(folder: Path) -> int:
+    """Gives a whole folder the times of tomorrow, as one has whose machine's clock was set back since; the latest."""
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, ns=(0, time.time_ns() + 86_400 * 10**9))
+    return newest(folder)
+
+
+@pytest.mark.parametrize("trap", [newest, tomorrow])
+def test_what_is_put_in_is_newer_than_what_stood_there(place: Place, trap: Callable[[Path], int]) -> None:
+    """Row 37: Triton loads only what has a later time, each version by itself, and so whatever the clock says."""
+    place.install()
+    bert = place.folder / "bert"
+    before = trap(bert)
+    place.install("new")
+    assert newest(bert) > before
+    assert newest(bert / "1") > before
+
+
+@pytest.mark.parametrize("trap", [newest, tomorrow])
+def test_what_is_put_back_is_newer_too(place: Place, trap: Callable[[Path], int]) -> None:
+    """An undone swap is loaded again too, in each version."""
+    place.install()
+    bert = place.folder / "bert"
+    swap = repository.install(place.folder, MODEL_2, TEXT_2, lambda _: place.entries["new"], place.known)
+    before = trap(bert)
+    repository.undo(swap)
+    assert place.files() == MODEL.files
+    assert newest(bert / "1") > before
+
+
+@pytest.mark.parametrize("trap", [newest, tomorrow])
+def test_renewed_is_newer(place: Place, trap: Callable[[Path], int]) -> None:
+    """A folder that stays is made newer for its next load, each version too, and none of its files is read again."""
+    place.install()
+    bert = place.folder / "bert"
+    before = trap(bert)
+    weights = (bert / "1/model.pt").stat()
+    identity = repository.identity(place.folder, "bert")
+    repository.renew(place.folder, "bert")
+    assert newest(bert / "1") > before
+    assert (bert / "1/model.pt").stat() == weights
+    assert repository.identity(place.folder, "bert") == identity
 
 
 def test_strangers_are_left_alone(place: Place) -> None:
