@@ -76,6 +76,6 @@ class RolledBack(PipelineError):
 
 
 class Interrupted(PipelineError):
-    """The user or the system asked to stop; everything unfinished was removed."""
+    """The user or the system asked to stop, and would not wait until everything was as before."""
 
     exit_code = Exit.INTERRUPTED

@@ -101,7 +101,8 @@ def _deploy(site: Site, wanted: Goal, *, removal: bool, locks: bool = False) -> 
     try:
         return _move(site, wanted, changes, observed, locks=locks)
     except errors.PipelineError as error:
-        result: release.Result = "rolled back" if isinstance(error, errors.RolledBack) else "failed"
+        results: dict[type, release.Result] = {errors.RolledBack: "rolled back", errors.Interrupted: "interrupted"}
+        result = results.get(type(error), "failed")
         with contextlib.suppress(errors.PipelineError):  # what went wrong matters more than the history
             site.released.record(_entry(site, wanted, result, error.message))
         raise
@@ -128,7 +129,14 @@ def _move(
         number = _commit(site, wanted)
     except BaseException as error:
         if site.released.history().entries[-1:] == last:  # else a signal came when all was done
-            _undo(site, changes, observed, swaps, error)
+            try:
+                if locks:
+                    locking.write(site.project, site.locked)
+                _undo(site, changes, observed, swaps, error)
+            except KeyboardInterrupt as again:
+                msg = "interrupted again, before everything was as it had been"
+                hint = "`heal` restores what was applied before, and `apply` goes on."
+                raise errors.Interrupted(msg, hint=hint) from again
         raise
     swaps.keep()
     site.step("committed")

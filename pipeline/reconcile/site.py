@@ -171,6 +171,9 @@ def writing(site: Site, command: str, *, reread: bool = True) -> Iterator[Site]:
         work = journal.Journal(project.state / "journal.json", command)
         try:
             yield msgspec.structs.replace(site, locked=locking.read(project) if reread else site.locked, work=work)
+        except KeyboardInterrupt:
+            discard_candidate(project)  # a proof that failed leaves its log to read; one that was stopped has none
+            raise
         finally:
             site.known.save()
             work.end()

@@ -9,7 +9,7 @@ import msgspec
 from pipeline import edges
 from pipeline.core import build, errors, findings, layout, spec
 from pipeline.core import lock as locking
-from pipeline.edges import files, store
+from pipeline.edges import files, folders, store
 
 _LIMIT = 64 << 20
 
@@ -48,8 +48,11 @@ def propose(  # noqa: PLR0913 - old and new of one thing each
     return msgspec.structs.replace(new, digest=locking.root(new))
 
 
-def write(project: edges.Project, new: locking.Lock) -> None:
-    """Writes the lock where it differs from the one on disk."""
+def write(project: edges.Project, new: locking.Lock | None) -> None:
+    """Writes the lock where it differs from the one on disk; with None it is removed."""
+    if new is None:
+        folders.remove(project.lock)
+        return
     text = locking.dump(new)
     if files.read(project.lock, _LIMIT) != text:
         files.write(project.lock, text)

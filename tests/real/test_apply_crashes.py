@@ -200,3 +200,18 @@ def test_order_of_a_live_swap(place: between.Place, tmp_path: Path) -> None:
         ".pipeline/releases/2",
         ".pipeline/releases/history.json",
     } <= targets
+
+
+def test_a_failing_commit_is_undone(place: between.Place, tmp_path: Path) -> None:
+    """Where the disk takes the new lock and then no history, all is as before, the lock too: exit 7."""
+    calls = traced(place, tmp_path / "log")
+    call = next(call for call in calls if call.kind == "rename" and call.line.endswith('history.json") = 0'))
+    place.start()
+    inject = f"inject=rename:error=EROFS:when={call.number}"
+    tracer = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=rename", "-e", inject]
+    failed = place.project.under(tracer, *between.APPLY)
+    assert failed.returncode == 7, failed.stderr
+    assert "history.json: Read-only file system" in failed.stderr
+    place.project.good("heal")  # nothing to do, but to sweep the release that no history knows
+    place.check_whole(place.old)
+    assert [result for _, result, _ in place.history()] == ["rolled back"]
