@@ -59,6 +59,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
     root: Path
     ports: tuple[int, int, int]
+    timeout: float = 300.0
 
     def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`python -m pipeline WORDS` in the folder; output is kept, the exit code is not judged."""
@@ -95,7 +96,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
             env=_environment(variables),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=self.timeout,
             check=False,
         )
 

@@ -115,6 +115,28 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         """The config that is live, with what Triton filled in."""
         return self._object(f"/v2/models/{_quote(model)}/config")
 
+    def configs(self, models: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The live configs of many models, asked over one connection."""
+        import http.client  # noqa: PLC0415
+
+        kept = http.client.HTTPConnection(LOOPBACK, self.port, timeout=self.timeout)
+        found: dict[str, dict[str, Any]] = {}
+        try:
+            for model in models:
+                path = f"/v2/models/{_quote(model)}/config"
+                kept.request("GET", path)
+                answer = kept.getresponse()
+                status, data = answer.status, answer.read()
+                if status != 200:
+                    self._refused(status, path, data)
+                found[model] = msgspec.json.decode(data, type=dict[str, Any])
+        except (OSError, http.client.HTTPException, msgspec.DecodeError):
+            # Whatever it was, the single question says it in the right words.
+            return {model: self.config(model) for model in models}
+        finally:
+            kept.close()
+        return found
+
     def digest(self, model: str) -> str | None:
         """The digest parameter of the live config: the proof of what is loaded."""
         return digest_of(self.config(model))

@@ -26,8 +26,11 @@ def observe(project: edges.Project) -> state.Server | None:
     try:
         client.expect(running.name)
         processes = embedded.processes(running)
-        for name, versions in client.ready_versions().items():
-            models[name] = _model(running, name, versions, client.config(name), processes.get(name, {}))
+        # Without its repository Triton lists no model, and goes on serving those that it has.
+        ready = client.ready_versions() if project.repository.is_dir() else {}
+        configs = client.configs(tuple(ready))
+        for name, versions in ready.items():
+            models[name] = _model(running, name, versions, configs[name], processes.get(name, {}))
     except errors.PipelineError:
         fingerprint, models = "", {}
     return state.Server(runtime=RUNTIME, fingerprint=fingerprint, models=models, loaded=frozenset(running.loaded))

@@ -49,6 +49,8 @@ ASKED: list[tuple[str, bytes]] = []
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers from the table; what it does not know is 404 with no words."""
 
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self) -> None:
         size = int(self.headers.get("Content-Length", 0))
         ASKED.append((self.path, self.rfile.read(size)))
@@ -90,6 +92,16 @@ def test_what_a_server_says(client: triton.Client) -> None:
     assert client.statistics("good") == {"model_stats": []}
     client.load("good", timeout=5)
     client.unload("good", timeout=5)
+
+
+def test_many_configs(client: triton.Client) -> None:
+    """Configs are asked over one connection; one that is no object, or refused, fails as a single question does."""
+    found = client.configs(["good", "plain", "good"])
+    assert found == {"good": client.config("good"), "plain": client.config("plain")}
+    with pytest.raises(errors.PipelineError, match="no Triton server"):
+        client.configs(["good", "broken"])
+    with pytest.raises(errors.PipelineError, match="answered 404"):
+        client.configs(["good", "unknown"])
 
 
 def test_the_index_has_versions_that_never_loaded(client: triton.Client) -> None:

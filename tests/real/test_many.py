@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests import project
@@ -29,6 +30,7 @@ def make(root: Path, count: int) -> project.Project:
     """A project of so many tiny models, applied."""
     head = project.SPEC[: project.SPEC.index("models:")].replace("ready_timeout: 60", "ready_timeout: 900")
     made = project.make(root, spec=head + "models:\n" + "".join(MODEL.format(number=n) for n in range(count)))
+    made = msgspec.structs.replace(made, timeout=1800.0)
     made.good("apply")
     return made
 
