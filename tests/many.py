@@ -14,7 +14,7 @@ from unittest import mock
 from pipeline import edges, reconcile
 from pipeline.core import build, diff, layout
 from pipeline.edges import store
-from pipeline.reconcile import site as at
+from pipeline.reconcile import goals
 from pipeline.stages import assemble
 from pipeline.stages import lock as locking
 from tests import project
@@ -79,7 +79,7 @@ def _build(root: Path) -> None:
     """Fills the store, writes the lock, assembles the repository."""
     place = edges.Project(spec=root / "pipeline.yaml")
     site = reconcile.visit(place, name="pipeline.yaml", models=(), say=lambda _: None)
-    made = at.builds(site)
+    made = goals.builds(site)
     built = {where: _publish(site.stored, build.key(each)) for where, each in made.items()}
     new = layout.next_lock(site.declared, made, built, kept={})
     locking.write(place, new)

@@ -77,6 +77,23 @@ def digest(declared: spec.Spec, locked: lock.Lock) -> str:
     return "sha256:" + build.digest({"spec": declared, "lock": lock.root(locked)})
 
 
+def dump_spec(declared: spec.Spec) -> str:
+    """The text of a resolved spec, as releases keep it: in its own order, which reaches the models' configs."""
+    return msgspec.json.encode(declared).decode()
+
+
+def texts(chosen: Release) -> tuple[spec.Spec, lock.Lock]:
+    """The spec and the lock of a release. Raises PipelineError where another version of the pipeline wrote them."""
+    name = f"release {chosen.number}"
+    try:
+        declared = msgspec.json.decode(chosen.spec, type=spec.Spec)
+    except msgspec.DecodeError as error:
+        msg = f"{name} was made by another version of the pipeline: {error}"
+        hint = "Go back with that version, or `apply` the spec of that release."
+        raise errors.PipelineError(msg, hint=hint) from error
+    return declared, lock.parse(chosen.lock.encode(), file=f"{name}: pipeline.lock")
+
+
 def add(history: History, entry: Entry) -> History:
     """The history with one entry more, and at most ENTRIES of them: the last ones, and always the last applied one."""
     plain = entry.message.encode("utf-8", "backslashreplace").decode()[:_MESSAGE]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.core import documents, errors, findings, lock, release, report, spec, state
 from pipeline.edges import embedded, files, store
-from pipeline.reconcile import site as at
+from pipeline.reconcile import goals
 from pipeline.reconcile.site import Site
 from pipeline.stages import observe as observing
 
@@ -81,7 +81,7 @@ def unverified(made: report.Report, message: str) -> errors.Unverified:
 
 def status(site: Site) -> documents.Status:
     """What runs and what it serves, beside what the spec says. Health is a real inference of a golden."""
-    changes, observed = at.compare(site, at.goal(site))
+    changes, observed = goals.compare(site, goals.goal(site))
     pending = {each.subject.partition("/")[0] for each in changes}
     live = observed.server.models if observed.server else {}
     health = _health(site, observed)
@@ -109,12 +109,12 @@ def _health(site: Site, observed: state.State) -> Callable[[str], documents.Heal
 
     running = embedded.find(site.project.run)
     current = site.released.current()
-    last = at.goal_of(site, current) if current else None
+    last = goals.goal_of(site, current) if current else None
     sides = [(site.declared, site.locked), *([(last.declared, last.locked)] if last else [])]
 
     def health(name: str) -> documents.Health:
         live = observed.server.models.get(name) if observed.server else None
-        if running is None or observed.server is None:
+        if running is None or observed.server is None or not observed.server.fingerprint:
             return "Missing"
         if live is None:
             return "Progressing" if name in observing.loading(running) else "Missing"

@@ -14,9 +14,9 @@ import msgspec
 
 from pipeline.core import diff, documents, errors, lock, plan, release, report, spec, state
 from pipeline.edges import embedded, environments
-from pipeline.reconcile import asking, disk, planning
-from pipeline.reconcile import site as at
-from pipeline.reconcile.site import Goal, Site
+from pipeline.reconcile import asking, disk, goals, planning
+from pipeline.reconcile.goals import Goal
+from pipeline.reconcile.site import Site, discard_candidate
 from pipeline.stages import assemble as assembling
 from pipeline.stages import lock as locking
 from pipeline.stages import serve as serving
@@ -39,7 +39,7 @@ def apply(site: Site, allowed: Allowed, *, saved: plan.Saved | None = None) -> d
         planning.check_saved(site, saved)
     new = disk.build_missing(site, accept=allowed.goldens)
     locked = msgspec.structs.replace(site, locked=new)
-    wanted = at.goal(locked)
+    wanted = goals.goal(locked)
     older = planning.make_plan(locked, wanted).older
     if older is not None and not allowed.rollback:
         msg = f"the spec and the lock are those of release {older}, older than the one that was applied last"
@@ -55,7 +55,7 @@ def rollback(site: Site, number: int | None) -> documents.Outcome:
     if number is None:
         msg = "there is no earlier release"
         raise errors.PipelineError(msg, hint="`history` lists what was deployed here.")
-    wanted = at.goal_of(site, site.released.get(number))
+    wanted = goals.goal_of(site, site.released.get(number))
     lacking = sorted(set(wanted.state.locked.values()) - site.stored.keys())
     if lacking:
         msg = f"the store has not all artifacts of release {number} any more: {lacking[0]} is missing"
@@ -69,14 +69,14 @@ def heal(site: Site) -> documents.Outcome:
     if current is None:
         msg = "nothing was applied here yet"
         raise errors.PipelineError(msg, hint="Run `apply` first.")
-    wanted = at.goal_of(site, current)
+    wanted = goals.goal_of(site, current)
     return _deploy(_whole(site, wanted), wanted, removal=True)
 
 
 def serve(site: Site) -> documents.Outcome:
     """Moves the server to what the lock says and the repository has."""
-    wanted = at.goal(site)
-    pending, _ = at.compare(site, wanted)
+    wanted = goals.goal(site)
+    pending, _ = goals.compare(site, wanted)
     ahead = [each for each in pending if each.kind in {diff.Kind.BUILD, diff.Kind.LOCK, diff.Kind.REPOSITORY}]
     if ahead:
         msg = f"the repository is not what the spec says: {ahead[0].subject}"
@@ -91,7 +91,7 @@ def _whole(site: Site, wanted: Goal) -> Site:
 
 def _deploy(site: Site, wanted: Goal, *, removal: bool, locks: bool = False) -> documents.Outcome:
     """Reaches the goal, or leaves everything as it was. `locks` writes the goal's lock as the project's."""
-    changes, observed = at.compare(site, wanted)
+    changes, observed = goals.compare(site, wanted)
     changes = tuple(each for each in changes if each.kind not in {diff.Kind.BUILD, diff.Kind.LOCK})
     current = site.released.current()
     committed = current is not None and current.digest == release.digest(*_as_applied(site, wanted))
@@ -169,7 +169,7 @@ def _go_live(
 def _applied(site: Site) -> dict[str, str]:
     """The digests of the release that was applied last."""
     current = site.released.current()
-    locked = at.goal_of(site, current).locked if current else None
+    locked = goals.goal_of(site, current).locked if current else None
     return {name: model.digest for name, model in locked.models.items()} if locked else {}
 
 
@@ -198,7 +198,7 @@ def _prove(site: Site, wanted: Goal, names: tuple[str, ...], planned: embedded.L
     live = {name: wanted.state.server.models[name] for name in names}
     with serving.candidate(site.project.candidate / "run", wanted.declared, live, apart, say=lambda _: None) as running:
         made = asking.ask(site, wanted.declared, wanted.locked, names, running=running)
-    at.discard_candidate(site.project)
+    discard_candidate(site.project)
     if not report.passed(made):
         raise asking.unverified(made, "a changed model does not give its golden answers; nothing was changed")
 
@@ -218,7 +218,7 @@ def _undo(
         disk.down(msgspec.structs.replace(site, say=lambda _: None))
         return
     current = site.released.current()
-    old = at.goal_of(site, current) if current else None
+    old = goals.goal_of(site, current) if current else None
     running = embedded.find(site.project.run)
     # A folder that was put back bears a new time of change: what is loaded from it is loaded again.
     loads = sorted({each.subject for each in changes if each.kind is diff.Kind.LOAD} | (swapped & before.models.keys()))
@@ -253,7 +253,7 @@ def _commit(site: Site, wanted: Goal) -> int:
     """Writes the release and its line in the history; its number."""
     declared, locked = _as_applied(site, wanted)
     made = site.released.commit(
-        spec=at.dump_spec(declared),
+        spec=release.dump_spec(declared),
         lock=lock.dump(locked).decode(),
         digest=release.digest(declared, locked),
         entry=_entry(site, wanted, "applied"),
@@ -270,7 +270,7 @@ def _as_applied(site: Site, wanted: Goal) -> tuple[spec.Spec, lock.Lock]:
     if not site.kept:
         return wanted.declared, wanted.locked
     current = site.released.current()
-    old = at.goal_of(site, current) if current else None
+    old = goals.goal_of(site, current) if current else None
     models = {name: model for name, model in wanted.declared.models.items() if name not in site.kept}
     pinned = {name: model for name, model in wanted.locked.models.items() if name not in site.kept}
     if old is not None and old.locked is not None:

@@ -6,7 +6,7 @@ import contextlib
 
 from pipeline.core import build, errors, lock, plan
 from pipeline.edges import environments
-from pipeline.reconcile import site as at
+from pipeline.reconcile import goals
 from pipeline.reconcile.site import Site
 from pipeline.stages import assemble as assembling
 from pipeline.stages import down as stopping
@@ -19,7 +19,7 @@ from pipeline.stages import observe as observing
 def build_missing(site: Site, *, accept: bool) -> lock.Lock:
     """Builds what is missing, and returns the lock that follows; the one on disk stands as it was."""
     site.step("fetch")
-    made = at.builds(site, online=True)
+    made = goals.builds(site, online=True)
     there = site.stored.keys()
     missing = {
         build.key(each): each
@@ -42,8 +42,8 @@ def export(site: Site, *, accept: bool) -> None:
 
 def assemble(site: Site, *, remove_all: bool = False) -> tuple[str, ...]:
     """Brings the repository to the lock; the names of the models that were touched."""
-    wanted = at.goal(site)
-    changes, _ = at.compare(site, wanted)
+    wanted = goals.goal(site)
+    changes, _ = goals.compare(site, wanted)
     plan.check_removals(changes, wanted.state, allowed=remove_all)
     site.step("assemble")
     swaps = assembling.assemble(

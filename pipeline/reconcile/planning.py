@@ -8,8 +8,9 @@ import msgspec
 
 from pipeline.core import build, errors, plan, release, state
 from pipeline.edges import files
-from pipeline.reconcile import site as at
-from pipeline.reconcile.site import Goal, Site
+from pipeline.reconcile import goals
+from pipeline.reconcile.goals import Goal
+from pipeline.reconcile.site import Site
 
 _LIMIT = 256 << 20
 
@@ -25,16 +26,26 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 def make_plan(site: Site, wanted: Goal | None = None) -> Planned:
     """What would have to change to reach the spec, or another goal."""
     site.step("plan")
-    wanted = wanted or at.goal(site)
-    changes, observed = at.compare(site, wanted)
+    wanted = wanted or goals.goal(site)
+    changes, observed = goals.compare(site, wanted)
     older = _older(site, wanted) if changes else None
     notes = [
-        *(f"{name}/ in the repository is not the pipeline's and stays as it is." for name in observed.strangers),
+        *(_about(name, wanted) for name in observed.strangers),
         *plan.warnings(changes, observed),
     ]
     if older is not None:
         notes.append(f"This is release {older}, older than the one that was applied last: it needs --allow-rollback.")
     return Planned(plan=plan.order(changes, notes=notes), basis=_basis(wanted, observed), older=older)
+
+
+def _about(stranger: str, wanted: Goal) -> str:
+    """What becomes of a folder that the pipeline did not make, by all that its config says."""
+    if stranger in wanted.state.models:
+        return (
+            f"{stranger}/ in the repository has no config of the pipeline's: it is replaced if all its other files are "
+            "the pipeline's, and must be moved away if not."
+        )
+    return f"{stranger}/ in the repository is not the pipeline's and stays as it is."
 
 
 def _basis(wanted: Goal, observed: state.State) -> str:
@@ -77,5 +88,5 @@ def needs(site: Site, command: str) -> tuple[str, ...]:
     """The environment groups that a command will use."""
     if command in {"rollback", "heal", "watch"}:
         last = site.released.current()
-        return plan.needs(make_plan(site, at.goal_of(site, last)).plan, command) if last else ()
+        return plan.needs(make_plan(site, goals.goal_of(site, last)).plan, command) if last else ()
     return plan.needs(make_plan(site).plan, command)
