@@ -19,7 +19,7 @@ from pipeline.core import lock, release
 from tests import faults, project, traffic
 from tests.real import live
 
-SPEC = project.SPEC.replace("      2: {source: {factory: {seed: 1}}}\n", "").replace(
+SPEC = project.SPEC.replace("      2: {{source: {{factory: {{seed: 1}}}}}}\n", "").replace(
     "specific: [1, 2]", "specific: [1]"
 )
 APPLY = ("apply", "--accept-goldens")
@@ -70,9 +70,10 @@ class Place:
         )
 
     def start(self) -> None:
-        """The side that is live is `old`, whole and the only release; the spec asks for the other one, `new`."""
+        """The side that stands is `old`, live, whole and the only release; the spec asks for the other one, `new`."""
         first, second = self.sides
-        self.old, self.new = (second, first) if live.digest(self.project) == second.digest else (first, second)
+        stands = live.repository(self.project)
+        self.old, self.new = (second, first) if stands == second.repository else (first, second)
         (self.project.root / "pipeline.yaml").write_text(self.old.spec)
         (self.project.root / "pipeline.lock").write_bytes(self.old.lock)
         faults.discard(self.known)
