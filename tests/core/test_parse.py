@@ -220,7 +220,7 @@ def test_a_fault_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fast() -> None:
     """A spec of 80 lines takes a few milliseconds, and jsonschema is not imported for it."""
     parse.parse_spec(SAMPLE, file="pipeline.yaml")
-    before = time.perf_counter()
+    before = time.process_time()
     for _ in range(10):
         parse.parse_spec(SAMPLE, file="pipeline.yaml")
-    assert (time.perf_counter() - before) / 10 < 0.02
+    assert (time.process_time() - before) / 10 < 0.02

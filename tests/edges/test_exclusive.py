@@ -134,7 +134,7 @@ def test_what_is_no_file_of_ours_is_refused(tmp_path: Path, kind: str, monkeypat
     began = time.monotonic()
     with pytest.raises(errors.PipelineError) as caught:
         enter(path)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     assert caught.value.exit_code == 1
     assert caught.value.hint
     assert other.read_bytes() == b"theirs"
