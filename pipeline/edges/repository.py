@@ -198,15 +198,17 @@ def _claimed(target: Path) -> str | None:
 
 
 def _refuse_stranger(target: Path, known: digests.Digests, model: state.Model) -> None:
-    """Raises where something stands at the target that is not ours. A folder that lost its config, but has no byte
-    that the model does not have too, is ours again: nothing of anyone's is lost."""
+    """Raises where something stands at the target that is not ours. A folder whose config is lost or overwritten is
+    ours still, if it has files besides, and every byte of them is the model's too."""
     match _kind(target):
         case None:
             return
         case "folder" if _claimed(target) is not None:
             return
-        case "folder" if set(known.tree(target).values()) <= {*model.files.values(), "folder"}:
-            return
+        case "folder":
+            there = {value for path, value in known.tree(target).items() if path != CONFIG}
+            if there and there <= {*model.files.values(), "folder"}:
+                return
     raise _stranger(target)
 
 

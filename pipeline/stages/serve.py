@@ -51,7 +51,12 @@ def serve(  # noqa: PLR0913 - what is wanted, and what that changes
     acts = {change.act for change in changes if change.kind is diff.Kind.SERVER}
     loads = [change for change in changes if change.kind is diff.Kind.LOAD]
     running = embedded.find(project.run)
-    if acts and running is not None:
+    mute = any(change.fields for change in changes if change.kind is diff.Kind.SERVER)
+    if acts and running is not None and mute:
+        # Beside it the new server would lose each connection that the kernel hands the old one.
+        embedded.stop(running, timeout=0, say=say)
+        start(project.run, declared, wanted.models, planned, say=say)
+    elif acts and running is not None:
         _replace(running, declared, wanted.models, planned, say)
     elif acts:
         start(project.run, declared, wanted.models, planned, say=say)

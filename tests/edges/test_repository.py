@@ -204,9 +204,13 @@ def test_strangers_are_left_alone(place: Place) -> None:
 
 
 def test_a_folder_that_lost_its_config_is_ours_again(place: Place) -> None:
-    """Without its config a folder may be replaced only as long as it has no byte of anyone else's."""
+    """Without its own config a folder may be replaced only as long as it has no file of anyone else's."""
     place.install()
     (place.folder / "bert/config.pbtxt").unlink()
+    assert repository.observe(place.folder, place.known) == ({}, ("bert",))
+    place.install()
+    assert place.files() == MODEL.files
+    (place.folder / "bert/config.pbtxt").write_text("overwritten")
     assert repository.observe(place.folder, place.known) == ({}, ("bert",))
     place.install()
     assert place.files() == MODEL.files
