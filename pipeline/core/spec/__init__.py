@@ -18,6 +18,7 @@ from pipeline.core.spec.base import (
     Port,
     Seconds,
     Sha256,
+    Size,
 )
 from pipeline.core.spec.document import Document, Export, Golden, ModelEntry, Override, VersionPolicy
 from pipeline.core.spec.resolved import Model, Spec, Version, batches, kind, kinds, served_versions
@@ -30,7 +31,7 @@ from pipeline.core.spec.source import (
     Source,
     WheelSource,
 )
-from pipeline.core.spec.target import Ports, Target
+from pipeline.core.spec.target import Container, Ports, Target
 from pipeline.core.spec.tensor import Axis, Input, Output, Shape, Tolerance, Values
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "VERSION",
     "Axis",
     "ConfigSource",
+    "Container",
     "Document",
     "Dtype",
     "Export",
@@ -62,6 +64,7 @@ __all__ = [
     "Seconds",
     "Sha256",
     "Shape",
+    "Size",
     "Source",
     "Spec",
     "Target",

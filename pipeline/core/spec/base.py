@@ -33,6 +33,8 @@ Dtype = Literal[
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Size = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[kmg]$(?!\n)")]
+"""Bytes as Docker writes them: a number and k, m or g, each 1024 of the one before."""
 Sha256 = Annotated[
     str,
     Meta(
