@@ -171,8 +171,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def tests_full(session: nox.Session) -> None:
-    """Every test, the long sweeps too: nox -s tests_full"""
-    pytest(session)
+    """The sweeps that are too long for every run: nox -s tests_full"""
+    pytest(session, "-m", "full")
 
 
 @nox.session
