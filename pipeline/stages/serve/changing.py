@@ -1,0 +1,148 @@
+"""The running server made the wanted one: loaded live where models differ, replaced where only another one will do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline import edges
+from pipeline.core import diff, errors, spec, state
+from pipeline.edges import embedded, repository, triton
+from pipeline.stages.serve import proof, starting
+
+NEXT = "next"
+"""Where, in the folder of the running server, the one that is to replace it has its record."""
+
+
+def serve(  # noqa: PLR0913 - what is wanted, and what that changes
+    project: edges.Project,
+    declared: spec.Spec,
+    wanted: state.Server,
+    planned: embedded.Launch,
+    changes: Sequence[diff.Change],
+    *,
+    say: edges.Say,
+) -> None:
+    """Makes these changes to the live server: models are loaded and unloaded in the running one, which is left
+    alone otherwise; what only another server can change starts that one.
+
+    Raises PipelineError, with a finding for each model that could not be served. A server that was started here is
+    gone then, with all that is its own; one that ran before goes on serving what it could.
+    """
+    acts = {change.act for change in changes if change.kind is diff.Kind.SERVER}
+    loads = [change for change in changes if change.kind is diff.Kind.LOAD]
+    running = embedded.find(project.run)
+    mute = any(change.fields for change in changes if change.kind is diff.Kind.SERVER)
+    if acts and running is not None and mute:
+        # Beside it the new server would lose each connection that the kernel hands the old one.
+        embedded.stop(running, timeout=0, say=say)
+        starting.start(project.run, declared, wanted.models, planned, say=say)
+    elif acts and running is not None:
+        _replace(running, declared, wanted.models, planned, say)
+    elif acts:
+        starting.start(project.run, declared, wanted.models, planned, say=say)
+    elif loads and running is not None:
+        names = [change.subject for change in loads if change.act is not diff.Act.REMOVE]
+        gone = [change.subject for change in loads if change.act is diff.Act.REMOVE]
+        change(running, declared, wanted.models, planned.repository, changed=names, gone=gone, say=say)
+
+
+def change(  # noqa: PLR0913 - what is wanted, and where
+    running: embedded.Running,
+    declared: spec.Spec,
+    wanted: Mapping[str, state.Live],
+    folder: Path,
+    *,
+    changed: Sequence[str],
+    gone: Sequence[str],
+    say: edges.Say,
+) -> None:
+    """Loads and unloads in the running server. A load over a loaded model switches without a failed request.
+
+    Raises PipelineError, with a finding for each model that is not what is wanted, or does not answer.
+    """
+    limit = declared.target.ready_timeout
+    client = triton.Client(port=running.ports.http, timeout=limit)
+    client.expect(running.name)
+    for name in changed:
+        say(f"loading {name}")
+        repository.renew(folder, name)
+        try:
+            client.load(name, timeout=limit)
+        except errors.PipelineError as error:
+            raise proof.failed(
+                running, [proof.finding(name, None, embedded.reason(error.message))], error.message
+            ) from error
+    for name in gone:
+        say(f"unloading {name}")
+        client.unload(name, timeout=limit)
+    proof.prove(running, client, declared, {name: wanted[name] for name in changed})
+    proof.remember(running, client, folder, changed, gone)
+
+
+def _replace(
+    old: embedded.Running,
+    declared: spec.Spec,
+    wanted: Mapping[str, state.Live],
+    planned: embedded.Launch,
+    say: edges.Say,
+) -> None:
+    """Another server in the old one's place: started beside it and proven, if the machine can do that.
+
+    Raises what `start` raises; the old server goes on serving then, unless the two could not run side by side.
+    """
+    same = (old.ports.http, old.ports.grpc) == (planned.ports.http, planned.ports.grpc)
+    apart = not {*_numbers(old.ports)} & {*_numbers(planned.ports)}
+    if apart or (same and embedded.alive(old) and embedded.handover.able(old)):
+        _beside(old, declared, wanted, planned, say)
+    else:
+        say("the two servers cannot share a port here: requests fail until the new one is ready")
+        embedded.stop(old, timeout=old.stop_timeout, say=say)
+        starting.start(old.run, declared, wanted, planned, say=say)
+
+
+def _beside(
+    old: embedded.Running,
+    declared: spec.Spec,
+    wanted: Mapping[str, state.Live],
+    planned: embedded.Launch,
+    say: edges.Say,
+) -> None:
+    """The new server is started beside the old one and proven, then takes its connections over."""
+    shared = old.ports.http == planned.ports.http
+    try:
+        if shared:
+            embedded.handover.hold(old)
+        new = starting.start(old.run / NEXT, declared, wanted, planned, say=say, beside=old)
+        if shared:
+            embedded.handover.switch(old)
+    except BaseException:
+        if shared:
+            embedded.handover.resume(old)
+        raise
+    say("the new server takes over")
+    if shared:
+        left = embedded.handover.drain(old, timeout=old.stop_timeout)
+        if left.http or left.grpc:
+            say(f"{left.http} HTTP and {left.grpc} gRPC connections did not end in time: they are cut")
+    embedded.stop(old, timeout=old.stop_timeout, say=say)
+    embedded.handover.release(new)
+    embedded.adopt(new, old.run)
+
+
+def recover(run: Path, say: edges.Say) -> None:
+    """Ends what a run that died while it replaced a server has left: one server stays, the old one where it lives."""
+    new = embedded.find(run / NEXT)
+    old = embedded.find(run)
+    if old is not None and (new is not None or embedded.recorded(run / NEXT)):
+        say("a server that was to take over is ended: the old one goes on")
+        embedded.tidy(run / NEXT)
+        embedded.handover.resume(old)
+    elif new is not None:
+        embedded.tidy(run)
+        embedded.handover.release(new)
+        embedded.adopt(new, run)
+
+
+def _numbers(ports: spec.Ports) -> tuple[int, int, int]:
+    return ports.http, ports.grpc, ports.metrics
