@@ -361,6 +361,24 @@ def test_a_server_that_does_not_end_is_killed(place: Place, monkeypatch: pytest.
     assert place.nothing_left()
 
 
+def test_a_dead_stub_does_not_keep_the_server_from_ending(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton waits for a stub that is dead when it drains: down ends in its time all the same (row 58)."""
+    place.add("one")
+    place.stop_timeout = 2
+    monkeypatch.setattr(server, "_SLACK", 1)
+    running = place.serve()
+    place.nonces.append(running.nonce)
+    for stub in record.family(running.nonce):
+        if stub.pid != running.pid:
+            os.kill(stub.pid, signal.SIGKILL)
+    with pytest.raises(errors.PipelineError):
+        place.ask("one")
+    began = time.monotonic()
+    assert down.down(place.project, say=SAID.append)
+    assert time.monotonic() - began < 10
+    assert place.nothing_left()
+
+
 def test_a_killed_server_is_seen_and_replaced(place: Place) -> None:
     """After a kill nothing is observed, and the next serve clears what is left and starts anew."""
     place.add("one")
