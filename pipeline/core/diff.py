@@ -154,7 +154,7 @@ def _live(name: str, desired: state.State, observed: state.State, swapped: Chang
         return
     fields = tuple(_differences(new, old, desired.models.get(name), observed.models.get(name)))
     if fields or swapped is not None:
-        drift = applied or (new.digest == old.digest and (swapped is None or swapped.drift))
+        drift = applied or new.digest == old.digest
         yield Change(kind=Kind.LOAD, act=Act.CHANGE, subject=name, fields=fields, drift=drift)
 
 

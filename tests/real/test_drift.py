@@ -199,7 +199,11 @@ DRIFTS = {
 }
 
 
-@pytest.mark.parametrize("name", DRIFTS)
+SLOW = {"server stopped": pytest.mark.full}
+"""A server that does not answer is waited for, again and again."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in DRIFTS])
 def test_drift_is_seen_and_healed(made: project.Project, name: str) -> None:
     """Rows 33, 37, 57 and 67: `plan` exits 2 with the cause, in no time of its own; `heal` repairs it unheard."""
     drift = DRIFTS[name]
