@@ -162,7 +162,7 @@ def container(target: spec.Target, given: Given) -> Container:
         cpus=round((limits.cpus or 0) * 1_000_000_000),
         pids=limits.pids,
         shm_size=size(limits.shm_size),
-        ulimits={"memlock": limits.ulimits.memlock, "stack": limits.ulimits.stack},
+        ulimits=_ulimits(limits.ulimits, on_gpu=gpus is not None),
         ipc=limits.ipc,
         init=limits.init,
         log_size=size(limits.log_size),
@@ -269,6 +269,11 @@ def _ports(target: spec.Target) -> tuple[Port, ...]:
         Port(inner=INNER.grpc, address=address, number=target.ports.grpc),
         Port(inner=INNER.metrics, address=address, number=target.ports.metrics),
     )
+
+
+def _ulimits(asked: spec.Ulimits, *, on_gpu: bool) -> dict[str, int]:
+    locked = -1 if asked.memlock is None and on_gpu else asked.memlock
+    return ({} if locked is None else {"memlock": locked}) | {"stack": asked.stack}
 
 
 def _tmp(limits: spec.Container) -> str:

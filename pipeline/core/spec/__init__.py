@@ -31,7 +31,7 @@ from pipeline.core.spec.source import (
     Source,
     WheelSource,
 )
-from pipeline.core.spec.target import Container, Ports, Target
+from pipeline.core.spec.target import Container, Ports, Target, Ulimits
 from pipeline.core.spec.tensor import Axis, Input, Output, Shape, Tolerance, Values
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "Spec",
     "Target",
     "Tolerance",
+    "Ulimits",
     "Values",
     "Version",
     "VersionPolicy",

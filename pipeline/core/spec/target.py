@@ -21,8 +21,13 @@ class Ulimits(Node, frozen=True, kw_only=True):
     """Limits of each process in bytes, -1 for none. The defaults are what Triton's documents advise."""
 
     memlock: Annotated[
-        int, Meta(ge=-1, le=9223372036854775807, description="Memory that it may keep from being swapped out.")
-    ] = -1
+        Annotated[int, Meta(ge=-1, le=9223372036854775807)] | None,
+        Meta(
+            description="Memory that it may keep from being swapped out; by default -1 where there are GPUs, which "
+            "read such memory, and what the engine gives where there are none.",
+            examples=[-1],
+        ),
+    ] = None
     stack: Annotated[int, Meta(ge=-1, le=9223372036854775807, description="Stack of each thread.")] = 67108864
 
 

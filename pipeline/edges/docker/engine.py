@@ -103,6 +103,13 @@ REFUSALS = (
         unfit=True,
     ),
     Refusal(
+        pattern=r"error setting rlimit",
+        message="the engine may not set the limits of a process so high",
+        hint="Its own hard limits (`ulimit -H -a`) hold where it has no CAP_SYS_RESOURCE, as in a container: lower "
+        "memlock and stack under target.container.ulimits.",
+        unfit=True,
+    ),
+    Refusal(
         pattern=r"no space left on device",
         message="the engine's disk is full",
         hint="See what takes it with `docker system df`.",
