@@ -59,7 +59,8 @@ def ask(
             for number, each in pinned.versions.items()
         }
         claims[name] = verifying.Claim(digest=pinned.digest, goldens=goldens)
-    return verifying.verify(site.project, declared, claims, server)
+    rules = verifying.Rules(timeout=declared.target.ready_timeout)
+    return verifying.verify(site.project, declared, claims, server, rules)
 
 
 def unverified(made: report.Report, message: str) -> errors.Unverified:
@@ -74,6 +75,9 @@ def unverified(made: report.Report, message: str) -> errors.Unverified:
             for line in ([case.message] if case.message else [str(each) for each in case.mismatches])
         ),
     ]  # fmt: skip
+    first = found[0] if found else None
+    if first is not None and first.model is not None:
+        message = f"{first.model}{f' version {first.version}' if first.version else ''}: {message}"
     return errors.Unverified(
         message, hint="Failed questions are kept in .pipeline/failures/, to be repeated.", found=found
     )

@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class World:
         """Verifies the world as it is."""
         server = verify.Server(id="ours", http=self.triton.http, grpc=self.triton.grpc)
         claims = {"bert": verify.Claim(digest=DIGEST, goldens=self.goldens)}
-        return verify.verify(self.project, SPEC, claims, server, verify.Rules(timeout=10, **rules))
+        return verify.verify(self.project, SPEC, claims, server, verify.Rules(**{"timeout": 10, **rules}))
 
     def failures(self) -> list[str]:
         """The names of the folders to repeat failures from."""
@@ -185,6 +186,25 @@ def test_a_refusal_is_an_error(world: World) -> None:
     made = world.verify()
     assert {(case.version, case.outcome) for case in made.cases} == {(1, "error"), (2, "passed")}
     assert all("boom" in case.message for case in made.cases if case.version == 1)
+
+
+def test_what_is_stuck_is_asked_once(world: World) -> None:
+    """Row 48: a version that does not answer in time is an error, and no further question waits as long."""
+    released = threading.Event()
+
+    def stuck(version: int, inputs: standin.Arrays) -> standin.Arrays:
+        if version == 1:
+            released.wait(10)
+        return right(version, inputs)
+
+    world.triton.models["bert"] = stuck
+    try:
+        made = world.verify(timeout=0.5)
+    finally:
+        released.set()
+    assert [(case.outcome, case.protocol) for case in made.cases if case.version == 1] == [("error", "http")]
+    assert {case.outcome for case in made.cases if case.version == 2} == {"passed"}
+    assert "did not answer over http" in made.cases[0].message
 
 
 def test_wrong_now_and_then_fails(world: World) -> None:

@@ -7,7 +7,7 @@ take another's place without a failed request, `log` reads.
 
 from pipeline.edges.embedded import handover
 from pipeline.edges.embedded.launch import Launch, fingerprint
-from pipeline.edges.embedded.log import Fault, faults, reason, tail
+from pipeline.edges.embedded.log import Fault, faults, loading, reason, tail
 from pipeline.edges.embedded.ports import free as free_ports
 from pipeline.edges.embedded.record import Loaded, Running, find, processes, recorded, remember
 from pipeline.edges.embedded.server import adopt, alive, answering, kill, listening, start, stop, tidy
@@ -29,6 +29,7 @@ __all__ = [
     "handover",
     "kill",
     "listening",
+    "loading",
     "processes",
     "reason",
     "recorded",

@@ -14,6 +14,8 @@ _VERSION = re.compile(r"failed to load '(?P<model>[^']*)' version (?P<version>\d
 _MODEL = re.compile(r"(?:Poll failed for model directory|failed to poll model) '(?P<model>[^']*)': (?P<reason>.*)")
 _SERVER = re.compile(r"(?P<reason>(?:failed to start|Failed to start|error: creating server).*)")
 _CORE = re.compile(r'^E\d{4} \S+ \d+ tritonserver\.cc:\d+\] "(?P<reason>(?!Invalid argument: load failed).*)"$')
+_LOADING = re.compile(r'"loading: (?P<model>[^"]*):(?P<version>\d+)"')
+_LOADED = re.compile(r"successfully loaded '(?P<model>[^']*)'")
 _TRACE = re.compile(r"\s*(?:\\n)+At:(?:\\n).*$")
 _HEAD = re.compile(r"^[EF]\d{4} \S+ \d+ \S+\] ?")
 
@@ -34,6 +36,18 @@ def tail(log: Path, lines: int = 20) -> tuple[str, ...]:
 def faults(log: Path) -> tuple[Fault, ...]:
     """Each reason once, in the log's order."""
     return tuple(dict.fromkeys(_faults(_read(log))))
+
+
+def loading(log: Path) -> tuple[tuple[str, int], ...]:
+    """The models and versions whose first load has begun and, as far as the log says, not ended."""
+    begun: dict[tuple[str, int], None] = {}
+    ended: set[str] = set()
+    for line in _read(log):
+        if found := _LOADING.search(line):
+            begun[found["model"], int(found["version"])] = None
+        elif found := _LOADED.search(line) or _VERSION.search(line):
+            ended.add(found["model"])
+    return tuple(each for each in begun if each[0] not in ended)
 
 
 def reason(text: str) -> str:

@@ -88,8 +88,9 @@ def _wait(
         if not embedded.alive(running):
             raise proof.failed(running, proof.from_log(running), "Triton ended while it started")
         if time.monotonic() > deadline:
-            msg = f"Triton was not ready within {limit:g} s (target.ready_timeout)"
-            raise proof.failed(running, proof.from_log(running), msg)
+            late = f"was not ready within {limit:g} s (target.ready_timeout)"
+            stuck = [proof.finding(name, version, f"it {late}") for name, version in embedded.loading(running.log)]
+            raise proof.failed(running, [*proof.from_log(running), *stuck], f"Triton {late}")
         if time.monotonic() - spoken > _SPEAK:
             spoken = time.monotonic()
             say("Triton is loading")
