@@ -1,7 +1,7 @@
 """The docker runtime's edge: an engine, its images, and the containers of this project on it.
 
 What other rooms may use is named here; how it is done lies in the modules: `engine` connects and translates refusals,
-`form` is the API's form of a container, `containers` and `images` do the work, `base` and `build` make the CPU image.
+`form` is the API's form of a container, `containers` and `images` do the work, `build` makes the CPU image.
 The SDK is imported when an engine is asked for something, never before.
 """
 

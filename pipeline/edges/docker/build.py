@@ -1,0 +1,180 @@
+"""Builds the CPU image of docker/Dockerfile: the real Triton from PyPI with our backends, for machines without a GPU.
+
+What goes in is fixed before the engine sees it: wheels of the pinned versions, our sources, a base. Equal inputs give
+an image with equal files; its id differs from build to build, since the engine writes the time into it. An image whose
+label names the very inputs is not built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+import pipeline
+from pipeline import edges
+from pipeline.core import build, errors
+from pipeline.edges import files
+from pipeline.edges.docker import engine as engines
+from pipeline.edges.docker import images
+
+TAG = f"triton-pipeline-cpu:{pipeline.__version__}"
+INPUTS = "triton-pipeline.inputs"
+TIMEOUT = 1800.0
+"""Seconds in which a step of the build must say something: one of them installs torch, and says nothing."""
+
+PACKAGES = (
+    "filelock",
+    "fsspec",
+    "jinja2",
+    "markupsafe",
+    "mpmath",
+    "networkx",
+    "numpy",
+    "nvidia-pytriton",
+    "setuptools",
+    "sympy",
+    "torch",
+    "typing-extensions",
+)
+"""What torch's CPU build asks for, and Triton. pip itself installs them, and stays out."""
+
+_PYTHON = "3.11"
+_PLATFORMS = ("manylinux_2_35", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+_TIME = 315532800  # 1980-01-01: the first second that every archive format knows
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes into the image: the build context's files by their place in it, and the base that it stands on."""
+
+    base: str
+    files: dict[str, Path]
+    requirements: str
+
+
+def parts(home: Path, wheels: Path, backends: Mapping[str, Path], *, base: str, say: edges.Say) -> Parts:
+    """The parts out of a checkout of the pipeline, with the wheels fetched into `wheels` by pip's own configuration.
+
+    `backends` are the sources of our backend by their place, `base` is a reference that stays what it is: one with a
+    digest, or an id. Raises Unfit where pip does not get a wheel, or only torch's CUDA build.
+    """
+    pinned = _pinned((home / "requirements" / "torch.txt").read_text(encoding="utf-8"))
+    found = _fetch(pinned, wheels, say)
+    requirements = "".join(f"{name}=={pinned[name]}\n" for name in PACKAGES)
+    places = {"Dockerfile": home / "docker" / "Dockerfile"}
+    places |= {f"wheels/{path.name}": path for path in found}
+    places |= {f"backends/{name}": path for name, path in backends.items()}
+    return Parts(base=base, files=dict(sorted(places.items())), requirements=requirements)
+
+
+def inputs(made: Parts) -> str:
+    """The digest of all that goes in."""
+    return build.digest(
+        {"base": made.base, "requirements": made.requirements, "files": {k: _sha256(v) for k, v in made.files.items()}}
+    )
+
+
+def image(made: Parts, *, say: edges.Say, tag: str = TAG, fresh: bool = False) -> images.Image:
+    """The image under its tag, built where the engine has none of these inputs, or where it shall be made `fresh`.
+
+    Raises Unfit without an engine, PipelineError with the build's last lines where it fails.
+    """
+    digest = inputs(made)
+    with engines.connect(timeout=TIMEOUT) as engine:
+        known = images.find(engine, tag)
+        if known is not None and known.labels.get(INPUTS) == digest and not fresh:
+            say(f"{tag} is there already")
+            return known
+        say(f"building {tag}: some minutes")
+        with tempfile.TemporaryFile() as file:
+            _pack(made, file)
+            file.seek(0)
+            _build(engine, file, tag, {"BASE": made.base, "INPUTS": digest, "VERSION": pipeline.__version__}, fresh)
+        found = images.find(engine, tag)
+    if found is None:
+        msg = f"{tag} was built, and is gone"
+        raise errors.PipelineError(msg, hint="Build it again.")
+    return found
+
+
+def _build(engine: engines.Engine, context: IO[bytes], tag: str, arguments: dict[str, str], fresh: bool) -> None:  # noqa: FBT001
+    lines: list[str] = []
+    with engines.asking(engine, "build the image"):
+        words = {"fileobj": context, "custom_context": True, "tag": tag, "buildargs": arguments, "nocache": fresh}
+        for event in engine.api.build(**words, rm=True, forcerm=True, decode=True):
+            lines += str(event.get("stream", "")).splitlines()
+            if "error" in event:
+                msg = f"the image could not be built: {engines.clean(event['error'])}"
+                raise errors.PipelineError(
+                    msg, hint="Its last lines are above.", details=map(engines.clean, lines[-20:])
+                )
+
+
+def _fetch(pinned: Mapping[str, str], folder: Path, say: edges.Say) -> tuple[Path, ...]:
+    """The wheels of the packages and of pip; those that are in the folder already are taken from there."""
+    wanted = [*PACKAGES, "pip"]
+    missing = [name for name in wanted if not _wheels(folder, name, pinned[name])]
+    if missing:
+        say(f"fetching {len(missing)} wheels")
+        files.make_folder(folder)
+        words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        words += ["--disable-pip-version-check", f"--dest={folder}", f"--python-version={_PYTHON}"]
+        words += [f"--platform={name}_x86_64" for name in _PLATFORMS]
+        done = subprocess.run(
+            [*words, *(f"{name}=={pinned[name]}" for name in missing)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT,
+            check=False,
+        )
+        if done.returncode:
+            msg = "pip could not fetch the wheels of the image"
+            hint = "It uses your own configuration (`pip config list`): the last lines above are pip's."
+            raise errors.Unfit(msg, hint=hint, details=map(engines.clean, done.stderr.splitlines()[-10:]))
+    found = [path for name in wanted for path in _wheels(folder, name, pinned[name])[-1:]]
+    if not any(path.name.startswith("torch-") and "+cpu" in path.name for path in found):
+        msg = "pip found only the CUDA build of torch, which is three times as large and has no use here"
+        hint = "Name the index of PyTorch's CPU builds in PIP_EXTRA_INDEX_URL: pytorch.org tells it (Linux, pip, CPU)."
+        raise errors.Unfit(msg, hint=hint)
+    return tuple(found)
+
+
+def _wheels(folder: Path, name: str, version: str) -> list[Path]:
+    """The wheels of a package's version, one with a local label (+cpu) last."""
+    stem = name.replace("-", "_")
+    return sorted(path for path in folder.glob(f"{stem}-*.whl") if path.name.split("-")[1].partition("+")[0] == version)
+
+
+def _pinned(requirements: str) -> dict[str, str]:
+    lines = (line.split()[0].partition("==") for line in requirements.splitlines() if line and line[0] != "#")
+    return {name: version for name, _, version in lines}
+
+
+def _pack(made: Parts, file: IO[bytes]) -> None:
+    """The build context as an archive: in order, of one owner and time, so that its layers are equal too."""
+    with tarfile.open(fileobj=file, mode="w|") as archive:
+        text = made.requirements.encode()
+        archive.addfile(_entry("requirements.txt", len(text)), io.BytesIO(text))
+        for name, path in made.files.items():
+            with files.guard("read", path), path.open("rb") as content:
+                archive.addfile(_entry(name, path.stat().st_size), content)
+
+
+def _entry(name: str, size: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode, entry.mtime = size, 0o644, _TIME
+    return entry
+
+
+def _sha256(path: Path) -> str:
+    with files.guard("read", path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
