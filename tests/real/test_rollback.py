@@ -1,4 +1,4 @@
-"""Row 43, going back: to any kept release, after a collection, by the store alone; what is not kept any more is named."""
+"""Row 43, going back: to any kept release, after a collection, by the store alone; what is not kept is named."""
 
 from __future__ import annotations
 
