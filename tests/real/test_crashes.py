@@ -14,7 +14,7 @@ from pipeline.edges import digests, repository, store
 from tests import faults, project
 
 pytestmark = pytest.mark.real
-ASIDE = (".pipeline/digests.json", ".pipeline/writer")
+ASIDE = (".pipeline/digests.json", ".pipeline/writer", ".pipeline/releases/history.json")  # these tell what happened
 STEP = {"assemble": 16, "export": 40}
 
 
