@@ -132,8 +132,20 @@ def _server(desired: state.State, observed: state.State, swapped: dict[str, Chan
         mute = () if old.fingerprint else (Field(path="process", old="runs and does not answer", new="answers"),)
         yield Change(kind=Kind.SERVER, act=Act.REPLACE, subject=new.runtime, fields=mute, drift=bool(mute))
         return
+    stuck = [each for each in old.failed if not _served(new, each)]
+    if stuck:
+        why = f"the load of {stuck[0]} failed" if stuck[0] else "a load failed"
+        unready = Field(path="readiness", old=why, new="ready")
+        yield Change(kind=Kind.SERVER, act=Act.REPLACE, subject=new.runtime, fields=(unready,), drift=True)
+        return
     for name in sorted(new.models.keys() | old.models.keys()):
         yield from _live(name, desired, observed, swapped.get(name))
+
+
+def _served(wanted: state.Server, version: str) -> bool:
+    """Whether this `model/version` is loaded anyhow: a good load of the same number clears a failed one."""
+    name, _, number = version.rpartition("/")
+    return name in wanted.models and number in map(str, wanted.models[name].versions)
 
 
 def _live(name: str, desired: state.State, observed: state.State, swapped: Change | None) -> Iterator[Change]:

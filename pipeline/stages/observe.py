@@ -23,6 +23,7 @@ def observe(project: edges.Project) -> state.Server | None:
     client = triton.Client(port=running.ports.http)
     models: dict[str, state.Live] = {}
     fingerprint = running.fingerprint
+    failed: tuple[str, ...] = ()
     try:
         client.expect(running.name)
         processes = embedded.processes(running)
@@ -31,9 +32,27 @@ def observe(project: edges.Project) -> state.Server | None:
         configs = client.configs(tuple(ready))
         for name, versions in ready.items():
             models[name] = _model(running, name, versions, configs[name], processes.get(name, {}))
+        failed = _failed(client)
     except errors.PipelineError:
         fingerprint, models = "", {}
-    return state.Server(runtime=RUNTIME, fingerprint=fingerprint, models=models, loaded=frozenset(running.loaded))
+    return state.Server(
+        runtime=RUNTIME, fingerprint=fingerprint, models=models, loaded=frozenset(running.loaded), failed=failed
+    )
+
+
+def _failed(client: triton.Client) -> tuple[str, ...]:
+    """The loads that failed, where they keep the server from being ready; nothing is known while it loads."""
+    if client.ready():
+        return ()
+    index = client.index()
+    if any(each.state in {"LOADING", "UNLOADING"} for each in index) or client.ready():
+        return ()
+    found = [
+        f"{each.name}/{each.version}"
+        for each in index
+        if each.state == "UNAVAILABLE" and each.reason not in {"", "unloaded"}
+    ]
+    return tuple(found) or ("",)
 
 
 def loading(running: embedded.Running) -> frozenset[str]:

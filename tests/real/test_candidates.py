@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import faults
+from pipeline.core import errors
+from pipeline.edges import triton
+from tests import faults, project
 from tests.real import between, broken, live
 
 pytestmark = pytest.mark.real
@@ -169,3 +171,58 @@ def test_a_damaged_release_is_not_gone_back_to(place: between.Place, tmp_path: P
     assert set(flow.counts) == {"new"}
     place.project.good("rollback")
     assert live.digest(place.project) == place.old.digest
+
+
+def theirs(made: project.Project) -> Path:
+    """A model of someone else, that cannot be loaded, and somebody tries: the server is not ready any more."""
+    folder = made.root / "model_repository/theirs"
+    shutil.copytree(folder.with_name("tiny"), folder)
+    (folder / "1/model.pt").write_bytes(b"no artifact")
+    text = (folder / "config.pbtxt").read_text()
+    (folder / "config.pbtxt").write_text(text.replace('"tiny"', '"theirs"').replace("pipeline_digest", "other"))
+    client = triton.Client(port=made.ports[0])
+    with pytest.raises(errors.PipelineError, match="failed to load"):
+        client.load("theirs", timeout=60)
+    return folder
+
+
+def another_version(made: project.Project) -> Path:
+    """A version that the spec does not have, and that cannot be loaded; the files are put back by hand."""
+    folder = made.root / "model_repository/tiny"
+    text = (folder / "config.pbtxt").read_text()
+    shutil.copytree(folder / "1", folder / "2")
+    (folder / "2/model.pt").write_bytes(b"no artifact")
+    (folder / "config.pbtxt").write_text(text.replace("versions: 1", "versions: [1, 2]"))
+    client = triton.Client(port=made.ports[0])
+    with pytest.raises(errors.PipelineError, match="failed to load"):
+        client.load("tiny", timeout=60)
+    (folder / "config.pbtxt").write_text(text)
+    shutil.rmtree(folder / "2")
+    return folder / "2"
+
+
+@pytest.mark.parametrize(("act", "told"), [(theirs, "theirs/1"), (another_version, "tiny/2")])
+def test_a_failed_load_by_hand_is_told_and_mended(
+    place: between.Place, act: Callable[[project.Project], Path], told: str
+) -> None:
+    """Row 40: a load that failed keeps the live server from being ready for good: drift, that `heal` mends."""
+    place.start()
+    (place.project.root / "pipeline.yaml").write_text(place.old.spec)
+    client = triton.Client(port=place.project.ports[0])
+    with place.clients() as flow:
+        assert client.ready()
+        folder = act(place.project)
+        assert not client.ready()
+        planned, status = place.project.run("plan"), place.project.run("status")
+        assert planned.returncode == status.returncode == 2
+        assert "-/+ server embedded  (needs a new server)" in planned.stdout
+        assert f"readiness: the load of {told} failed -> ready" in planned.stdout
+        assert "OutOfSync" in status.stdout
+        place.project.good("heal")
+        flow.proceed(10)
+    assert client.ready()
+    shutil.rmtree(folder, ignore_errors=True)
+    assert place.project.good("plan").startswith("No changes.")
+    place.check_whole(place.old)
+    assert flow.failed == []
+    assert set(flow.counts) == {"old"}

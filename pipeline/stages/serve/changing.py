@@ -32,7 +32,9 @@ def serve(  # noqa: PLR0913 - what is wanted, and what that changes
     acts = {change.act for change in changes if change.kind is diff.Kind.SERVER}
     loads = [change for change in changes if change.kind is diff.Kind.LOAD]
     running = embedded.find(project.run)
-    mute = any(change.fields for change in changes if change.kind is diff.Kind.SERVER)
+    mute = any(
+        each.path == "process" for change in changes if change.kind is diff.Kind.SERVER for each in change.fields
+    )
     if acts and running is not None and mute:
         # Beside it the new server would lose each connection that the kernel hands the old one.
         embedded.stop(running, timeout=0, say=say)
