@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipeline.edges import docker
+from tests import engine as engines
 from tests.real import between
 
 
@@ -15,3 +17,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[between.Place]:
     made = between.Place(tmp_path_factory.mktemp("between") / "project")
     yield made
     made.project.good("down")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.Engine]:
+    """A Docker engine."""
+    with engines.reach() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def image(engine: docker.Engine) -> docker.Image:
+    """The CPU image on the engine."""
+    return engines.cpu_image(engine)

@@ -7,8 +7,10 @@ be done because of the engine is Unfit; what it refuses in words has its transla
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -249,19 +251,24 @@ def _unanswered(error: BaseException, address: str, timeout: float) -> NoReturn:
     """Raises Unfit for an engine that is not there, not ours to use, or not answering as one."""
     chain = list(_causes(error))
     words = " ".join(str(each) for each in chain)
-    if any(isinstance(each, PermissionError) for each in chain) or "Permission denied" in words:
+
+    def came(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(each, kinds) for each in chain)
+
+    if came(PermissionError) or "Permission denied" in words:
         msg, hint = f"this user may not use the Docker engine at {address}", _MEMBER
-    elif any(isinstance(each, TimeoutError) for each in chain) or "timed out" in words:
+    elif came(FileNotFoundError, ConnectionRefusedError, socket.gaierror) or "Failed to establish" in words:
+        msg, hint = f"no Docker engine answers at {address}", _INSTALL
+    elif came(TimeoutError) or "timed out" in words:
         msg = f"the Docker engine at {address} did not answer within {timeout:g} s"
         hint = "Restart it: sudo systemctl restart docker. Containers of this project are found again by their labels."
-    elif any(isinstance(each, ConnectionResetError | BrokenPipeError) for each in chain) or "aborted" in words:
+    elif came(ConnectionError, http.client.IncompleteRead):
         msg = f"the Docker engine at {address} broke off"
         hint = "See whether it was restarted (`journalctl -u docker`), then run this again."
-    elif any(isinstance(each, OSError) and each.errno for each in chain) or "Connection refused" in words:
-        msg, hint = f"no Docker engine answers at {address}", _INSTALL
     else:
-        msg = f"what answers at {address} is no Docker engine: {clean(str(error))}"
-        hint = "Set DOCKER_HOST to the engine's address."
+        said = "" if "@" in str(error) else f": {clean(str(error))}"  # an address may have a password in it
+        msg = f"what answers at {address} is no Docker engine{said}"
+        hint = "Set DOCKER_HOST to the engine's address, such as unix:///var/run/docker.sock."
     raise errors.Unfit(msg, hint=hint) from error
 
 
