@@ -195,6 +195,9 @@ def test_a_dead_stub_is_seen(engine: docker.Engine, place: containers.Place, ser
     (pid,) = (int(row[0]) for row in rows if "_stub /models/model_repository/slow/" in row[-1])
     os.kill(pid, signal.SIGKILL)
     await_processes(engine, served, {"times": {"1": 1}})
+    known = docker.memory(engine, served)
+    assert (known.limit, known.kills) == (2 << 30, 0)
+    assert 0 < known.peak < known.limit
 
 
 def await_processes(engine: docker.Engine, found: docker.Found, wanted: dict[str, dict[str, int]]) -> None:
@@ -260,6 +263,20 @@ def test_killed_at_its_memory_limit(engine: docker.Engine, place: containers.Pla
         assert now
         assert (now.state.status, now.state.exit_code, now.state.oom_killed) == ("exited", 137, True)
         assert "memory limit of 64m (target.container.memory)" in now.end
+
+
+def test_a_model_that_does_not_fit(engine: docker.Engine, tmp_path: Path, image: docker.Image) -> None:
+    """Fault 54: where the kernel kills only a model's process the server runs on, and the engine tells why."""
+    place = containers.place(tmp_path, image, {"memory": "200m"})
+    with containers.running(engine, place.wanted) as found:
+        deadline = time.monotonic() + 60
+        while not (known := docker.memory(engine, found)).kills:
+            assert time.monotonic() < deadline, docker.logs(engine, found.id)
+        assert str(known).startswith("the kernel killed a process ")
+        assert "at the memory limit of 200m" in str(known)
+        now = docker.look(engine, found.id)
+        assert now
+        assert now.state.running
 
 
 def test_sigterm_ignored(engine: docker.Engine, place: containers.Place) -> None:

@@ -5,7 +5,7 @@ What other rooms may use is named here; how it is done lies in the modules: `eng
 The SDK is imported when an engine is asked for something, never before.
 """
 
-from pipeline.edges.docker.containers import Found, find, logs, look, processes, remove, run, stop
+from pipeline.edges.docker.containers import Found, Memory, find, logs, look, memory, processes, remove, run, stop
 from pipeline.edges.docker.engine import Engine, Facts, connect, facts
 from pipeline.edges.docker.form import State, explain
 from pipeline.edges.docker.images import Image, pull
@@ -16,6 +16,7 @@ __all__ = [
     "Facts",
     "Found",
     "Image",
+    "Memory",
     "State",
     "connect",
     "explain",
@@ -24,6 +25,7 @@ __all__ = [
     "find_image",
     "logs",
     "look",
+    "memory",
     "processes",
     "pull",
     "remove",

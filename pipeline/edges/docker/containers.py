@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -47,6 +48,20 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     def end(self) -> str:
         """How it ended, in words; empty where it runs."""
         return form.explain(self.state, self.has.memory)
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory in bytes: the limit, the most that was used so far (with cgroup v2: that is used now), and how often the
+    kernel killed a process at the limit."""
+
+    limit: int
+    peak: int
+    kills: int
+
+    def __str__(self) -> str:
+        limit, peak = container.shown_size(self.limit), f"{self.peak / (1 << 20):.0f}m"
+        times = "once" if self.kills == 1 else f"{self.kills} times"
+        return f"the kernel killed a process {times} at the memory limit of {limit}, {peak} used at the most"
 
 
 def find(engine: engines.Engine, *, project: str) -> tuple[Found, ...]:
@@ -160,6 +175,18 @@ def processes(engine: engines.Engine, identity: str) -> dict[str, dict[str, int]
             versions = found.setdefault(folder.parent.name, {})
             versions[folder.name] = versions.get(folder.name, 0) + 1
     return found
+
+
+def memory(engine: engines.Engine, found: Found) -> Memory:
+    """What a running container has needed. Where the kernel kills one of its processes at the limit the container runs
+    on, and its server tells only that a model's process is gone: the engine has kept what it was."""
+    with engines.asking(engine, "tell of the memory"):
+        used = engine.api.stats(found.id, stream=False, one_shot=True).get("memory_stats") or {}
+        # Up to now by the engine's own clock: without an end the engine goes on telling.
+        now = datetime.fromisoformat(engine.api.info()["SystemTime"])
+        asked = {"container": found.id, "event": "oom"}
+        events = list(engine.api.events(since=1, until=now + timedelta(seconds=1), filters=asked, decode=True))
+    return Memory(limit=found.has.memory, peak=used.get("max_usage") or used.get("usage") or 0, kills=len(events))
 
 
 def _ended(engine: engines.Engine, identity: str) -> Found | None:
