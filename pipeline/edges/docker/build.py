@@ -140,18 +140,18 @@ def _fetch(pinned: Mapping[str, str], folder: Path, say: edges.Say) -> tuple[Pat
             msg = "pip could not fetch the wheels of the image"
             hint = "It uses your own configuration (`pip config list`): the last lines above are pip's."
             raise errors.Unfit(msg, hint=hint, details=map(engines.clean, done.stderr.splitlines()[-10:]))
-    found = [path for name in wanted for path in _wheels(folder, name, pinned[name])[-1:]]
-    if not any(path.name.startswith("torch-") and "+cpu" in path.name for path in found):
+    if not _wheels(folder, "torch", pinned["torch"]):
         msg = "pip found only the CUDA build of torch, which is three times as large and has no use here"
         hint = "Name the index of PyTorch's CPU builds in PIP_EXTRA_INDEX_URL: pytorch.org tells it (Linux, pip, CPU)."
         raise errors.Unfit(msg, hint=hint)
-    return tuple(found)
+    return tuple(path for name in wanted for path in _wheels(folder, name, pinned[name])[:1])
 
 
 def _wheels(folder: Path, name: str, version: str) -> list[Path]:
-    """The wheels of a package's version, one with a local label (+cpu) last."""
-    stem = name.replace("-", "_")
-    return sorted(path for path in folder.glob(f"{stem}-*.whl") if path.name.split("-")[1].partition("+")[0] == version)
+    """The wheels of a package's version; of torch, those of the CPU build, which has a label of its own."""
+    label = "+cpu" if name == "torch" else ""
+    found = folder.glob(f"{name.replace('-', '_')}-*.whl")
+    return sorted(path for path in found if path.name.split("-")[1] == version + label)
 
 
 def _pinned(requirements: str) -> dict[str, str]:
