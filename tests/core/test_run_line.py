@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from hypothesis import example
 from hypothesis import given as examples
 from hypothesis import strategies
 
@@ -180,6 +181,8 @@ def test_there_and_back(case: dict[str, Any]) -> None:
 
 
 @examples(NASTY)
+@example("a $HOME ${X} $$ b")
+@example("""it's, "quoted" `id` \\ #""")
 def test_any_folder_and_name(name: str) -> None:
     """Blanks, quotes, commas, dollars and all letters arrive as they are: no shell and no compose reads them."""
     one = msgspec.structs.replace(
