@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import example
+from hypothesis import example, strategies
 from hypothesis import given as examples
-from hypothesis import strategies
 
 from pipeline.core import container, run_line, spec
 
