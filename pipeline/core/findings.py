@@ -31,7 +31,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that a check saw.
 
     `rule` is a stable kebab-case name (`unknown-key`, `golden-mismatch`), `message` says what was found and what
-    was expected, `hint` what to do next. `model` and `version` are set where the finding is about one.
+    was expected, `hint` what to do next. `model` and `version` are set where the finding is about one. `source` says
+    where a fact that comes from outside is written.
     """
 
     rule: str
@@ -41,6 +42,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: str = ""
     model: str | None = None
     version: int | None = None
+    source: str = ""
 
 
 class Mismatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

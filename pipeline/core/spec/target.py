@@ -110,6 +110,13 @@ class Target(Node, frozen=True, kw_only=True):
             examples=["nvcr.io/nvidia/tritonserver:23.08-py3"],
         ),
     ]
+    policy: Annotated[
+        Literal["warn", "strict"],
+        Meta(
+            description="What an image with known security holes is: something to warn of, or, where this is `strict`, "
+            "an error."
+        ),
+    ] = "warn"
     runtime: Annotated[
         Literal["auto", "embedded", "docker"],
         Meta(
