@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from pipeline.core import checks, compat, doctor, image, machine, mending, render
@@ -51,9 +52,11 @@ def _recommendation(advice: compat.Recommendation) -> Iterator[str]:
     yield head
     for note in advice.notes:
         yield f"    but {render.clean(note.message)} [{note.rule}]"
-    for reason in advice.newer:
-        yield f"    not {reason.tag}:"
-        yield from (f"        {render.clean(each.message)} [{each.rule}]" for each in reason.findings)
+    for _, group in itertools.groupby(advice.newer, key=lambda reason: [each.rule for each in reason.findings]):
+        alike = list(group)
+        many = f"{alike[-1].tag} to " if len(alike) > 1 else ""
+        yield f"    not {many}{alike[0].tag}:"
+        yield from (f"        {render.clean(each.message)} [{each.rule}]" for each in alike[0].findings)
 
 
 def _verdict(made: doctor.Diagnosis) -> str:
