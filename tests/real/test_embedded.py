@@ -260,7 +260,7 @@ def test_a_server_that_never_gets_ready(place: Place) -> None:
     refused = place.refused()
     assert time.monotonic() - before < 10
     assert "not ready within 3 s (target.ready_timeout)" in refused.message
-    assert refused.details
+    assert [(each.model, each.version) for each in refused.findings] == [("stuck", 1)]
     assert place.nothing_left()
 
 
