@@ -113,7 +113,7 @@ def _named(reference: image.Reference, rows: Sequence[matrix.Row]) -> Iterator[f
         return
     tag = image.tagged(reference.tag)
     row = matrix.find(rows, tag.release) if tag else None
-    if tag is None or not tag.variant or row is None:
+    if tag is None or image.PLAIN not in tag.variant or row is None:
         yield _tag(reference, tag, rows)
     elif tag.variant != image.PLAIN:
         message = f"`-{tag.variant}` images stand on other bases than `-{image.PLAIN}`: nothing is known of {reference}"
@@ -136,7 +136,7 @@ def _tag(reference: image.Reference, tag: image.Tag | None, rows: Sequence[matri
     """What is wrong with a tag that no row is found for."""
     releases = [row.tag for row in rows]
     meant = image.near_tag(reference.tag or "", releases)
-    if meant and (tag is None or not tag.variant):
+    if meant and (tag is None or image.PLAIN not in tag.variant):
         message = f"NVIDIA's Triton image has no tag `{reference.tag}`"
         hint = f"Did you mean `{meant}`?"
         return findings.Finding(rule="image-tag", message=message, hint=hint, source=CATALOG)

@@ -12,7 +12,7 @@ from pipeline.core import errors
 
 TRITON = "nvcr.io/nvidia/tritonserver"
 PLAIN = "py3"
-"""The variant that the release matrix describes."""
+"""The variant that the release matrix describes; the names of all others have it in them."""
 
 _LIMIT = 512
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
