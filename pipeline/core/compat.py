@@ -56,11 +56,11 @@ def judge(
     reference = image.parse(text)
     found = [*_named(reference, rows)]
     tag = image.tagged(reference.tag or "") if reference.repository == image.TRITON else None
-    if tag is not None:
-        found += _security(tag.release, wanted.policy)
     row = probed or (matrix.find(rows, tag.release) if tag and tag.variant == image.PLAIN else None)
     if row is not None:
         found += _row(row, wanted)
+    if tag is not None:
+        found += _security(tag.release, wanted.policy)
     return tuple(sorted(found, key=lambda each: each.severity is not findings.Severity.ERROR))
 
 
