@@ -104,12 +104,12 @@ def _torchscript(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Findi
         if first and has < first:
             yield _operator(row, name, certain=has <= last)
     made = matrix.numbers(artifact.torch)[:2]
-    if artifact.operators is None and made > has:
+    if artifact.operators is None and not () < made <= has:
         yield findings.Finding(
             rule="torchscript-unknown",
             severity=findings.Severity.WARNING,
-            message=f"the TorchScript is of torch {artifact.torch}, the image {row.tag} has {row.pytorch}, and which "
-            "operators it calls is not known",
+            message=f"the TorchScript is of torch {artifact.torch or '(unknown)'}, the image {row.tag} has {row.pytorch}, "
+            "and which operators it calls is not known",
             hint="Build the artifact first: its operators are read out of it.",
             source=source,
         )

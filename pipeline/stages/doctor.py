@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import msgspec
 
 from pipeline import edges
-from pipeline.core import doctor, errors, formats, gpu, machine, matrix, spec
-from pipeline.edges import environments, facts
+from pipeline.core import doctor, errors, formats, gpu, lock, machine, matrix, spec
+from pipeline.edges import archives, environments, facts, store
 from pipeline.edges import machine as machines
 
 _VERSION = re.compile(r"[0-9]{3,4}(?:\.[0-9]{1,4}){0,3}", re.ASCII)
 _NAME = 128
+_MODEL = "model.pt"
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,32 @@ def examine(
     want = doctor.wanted(target, named=asked.image, told=told, artifacts=artifacts, recommend=asked.recommend)
     found = _told(asked) if told else _found(project, target)
     return doctor.examine(found, releases(), want)
+
+
+def artifacts(
+    declared: spec.Spec, locked: lock.Lock | None, stored: store.Store, *, torch: str
+) -> tuple[formats.Artifact, ...]:
+    """Every version's artifact, as an image must load it: TorchScript, with the operators where it is built already.
+
+    `torch` is the version that artifacts are made with; an adopted file's is unknown.
+    """
+    return tuple(
+        formats.Artifact(
+            format="torchscript",
+            model=name,
+            version=number,
+            torch=torch if version.export else None,
+            operators=_operators(lock.version(locked, name, number), stored),
+        )
+        for name, model in declared.models.items()
+        for number, version in model.versions.items()
+    )
+
+
+def _operators(locked: lock.Version | None, stored: store.Store) -> tuple[str, ...] | None:
+    """The operators of a locked artifact; None where it is not built, or lies elsewhere."""
+    path = stored.path(locked.key) / _MODEL if locked else None
+    return archives.operators(path) if path and path.is_file() else None
 
 
 def releases() -> tuple[matrix.Row, ...]:

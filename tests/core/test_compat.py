@@ -176,6 +176,8 @@ def test_what_the_image_tells_beats_the_table() -> None:
         ("26.04", {"format": "torchscript", "operators": ["_upsample_lanczos2d_aa"]}, "torchscript-operator-unknown"),
         ("26.06", {"format": "torchscript", "operators": ["_upsample_lanczos2d_aa"]}, None),
         ("23.08", {"format": "torchscript", "torch": "2.13.0"}, "torchscript-unknown"),
+        ("26.06", {"format": "torchscript", "torch": "2.13.0"}, None),
+        ("26.06", {"format": "torchscript"}, "torchscript-unknown"),
         ("26.09", {"format": "torchscript", "operators": []}, "torch-unknown"),
         ("26.02", {"format": "torch_aoti"}, "torch-aoti-missing"),
         ("26.03", {"format": "torch_aoti", "torch": "2.11.0"}, None),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from pipeline import edges
-from pipeline.core import errors, spec
+from pipeline.core import build, errors, lock, parse, spec
+from pipeline.edges import digests, store
 from pipeline.stages import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +89,35 @@ def test_what_is_told_must_be_what_it_says(project: edges.Project, asked: doctor
     with pytest.raises(errors.InvalidSpec) as caught:
         doctor.examine(project, None, asked)
     assert caught.value.hint
+
+
+def test_artifacts_of_a_spec(project: edges.Project) -> None:
+    """What is built tells its operators, what is not built only its torch."""
+    text = """
+version: 1
+target: {image: "nvcr.io/nvidia/tritonserver:23.08-py3"}
+models:
+  m:
+    source: {config: {architecture: BertModel}}
+    export: trace
+    inputs: {a__0: {dtype: FP32, shape: [4]}}
+    outputs: {b__0: {dtype: FP32, shape: [4]}}
+    versions: {1: {}, 2: {}}
+"""
+    declared = parse.parse_spec(text.encode(), file="pipeline.yaml")
+    source = build.Resolved(kind="config", identity={})
+    built = lock.Version(source=source, key="ab" * 32, files={}, golden="0")
+    locked = lock.Lock(image="", toolchain={}, models={"m": lock.Model(digest="", config="", versions={"1": built})})
+    stored = store.Store(project.store, digests.Digests(project.state / "digests.json"))
+    folder = stored.path(built.key)
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / "model.pt", "w") as archive:
+        archive.writestr("model/code/__torch__.py", "torch.rms_norm(x, [4], w)")
+    found = doctor.artifacts(declared, locked, stored, torch="2.13.0")
+    assert [(each.model, each.version, each.torch, each.operators) for each in found] == [
+        ("m", 1, "2.13.0", ("rms_norm",)),
+        ("m", 2, "2.13.0", None),
+    ]
 
 
 def test_nothing_heavy_is_imported(project: edges.Project) -> None:
