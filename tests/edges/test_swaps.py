@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,7 +79,9 @@ def test_a_model_is_never_put_elsewhere(tmp_path: Path, outside: Path) -> None:
     done = refused = 0
     repository.install(folder, model, text, lambda _: entry, known)
     with swapping(target, outside) as other:
-        for _ in range(50):
+        end = time.monotonic() + 30
+        while done < 5 or refused < 5:  # chance decides which, and on a busy machine it takes its time
+            assert time.monotonic() < end, (done, refused)
             try:
                 repository.forget(repository.install(folder, model, text, lambda _: entry, known))
                 done += 1
@@ -87,8 +90,6 @@ def test_a_model_is_never_put_elsewhere(tmp_path: Path, outside: Path) -> None:
             if not (target.is_symlink() or other.is_symlink()):  # the link itself was put out of the way
                 other.rename(files.temporary(folder))
                 other.symlink_to(outside)
-    assert done
-    assert refused
     assert outside.stat() == before, "not even its mode was changed"
     assert [path.name for path in outside.iterdir()] == ["model.pt"]
     assert (outside / "model.pt").read_bytes() == SECRET

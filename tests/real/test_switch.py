@@ -91,7 +91,7 @@ def test_config_changes_under_traffic(made: project.Project, name: str) -> None:
         assert "exporting" not in ended.stderr
         flow.proceed(50)
         (made.root / "pipeline.yaml").write_text(text)
-        made.good("rollback")
+        made.good("rollback", "2")
         flow.proceed(50)
     assert flow.failed == []
     assert set(flow.counts) == {"same"}
@@ -146,7 +146,7 @@ def test_another_server_takes_over_under_traffic(made: project.Project) -> None:
     assert set(kept.counts) == set(fresh.counts) == {"same"}
     assert made.good("plan").startswith("No changes.")
     (made.root / "pipeline.yaml").write_text(text)
-    made.good("rollback")
+    made.good("rollback", "2")
     assert made.good("plan").startswith("No changes.")
 
 
@@ -160,7 +160,7 @@ def test_other_ports(made: project.Project) -> None:
     assert triton.Client(port=ports[0]).digest("tiny") == live.lock(made)["models"]["tiny"]["digest"]
     assert not triton.Client(port=made.ports[0]).live()
     (made.root / "pipeline.yaml").write_text(text)
-    made.good("rollback")
+    made.good("rollback", "2")
     assert live.digest(made) == live.lock(made)["models"]["tiny"]["digest"]
 
 
