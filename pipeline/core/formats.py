@@ -108,7 +108,7 @@ def _torchscript(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Findi
         yield findings.Finding(
             rule="torchscript-unknown",
             severity=findings.Severity.WARNING,
-            message=f"the TorchScript is of torch {artifact.torch or '(unknown)'}, the image {row.tag} has {row.pytorch}, "
+            message=f"it is of torch {artifact.torch or '(unknown)'}, the image {row.tag} has {row.pytorch}, "
             "and which operators it calls is not known",
             hint="Build the artifact first: its operators are read out of it.",
             source=source,
