@@ -27,7 +27,7 @@ def operators(path: Path) -> tuple[str, ...]:
                 msg = f"{path.name} has more code than any model: {_CODE >> 20} MiB"
                 raise errors.PipelineError(msg, hint=_HINT)
             texts = [archive.read(each).decode("utf-8", "replace") for each in names]
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         msg = f"{path.name} could not be read as a TorchScript archive: {error}"
         raise errors.PipelineError(msg, hint=_HINT) from error
     return formats.operators("\n".join(texts))
