@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import spec
-from pipeline.edges import embedded, triton
+from pipeline.edges import embedded, record, triton
 
 TOKENS = 128
 CLIENTS = 16
@@ -120,7 +120,7 @@ def free_ports() -> spec.Ports:
     return spec.Ports(http=found[0], grpc=found[1], metrics=found[2])
 
 
-def start(root: Path, models: tuple[str, ...]) -> embedded.Running:
+def start(root: Path, models: tuple[str, ...]) -> record.Running:
     launch = embedded.Launch(
         repository=root / "models",
         backends=root / "backends",
@@ -131,13 +131,13 @@ def start(root: Path, models: tuple[str, ...]) -> embedded.Running:
     running = embedded.start(launch, run=root / "run", say=lambda _: None)
     while not embedded.answering(running):
         if not embedded.alive(running):
-            raise SystemExit("\n".join(embedded.tail(running.log)))
+            raise SystemExit("\n".join(embedded.log(running)[-20:]))
         time.sleep(0.01)
     return running
 
 
 @contextlib.contextmanager
-def served(root: Path, *models: str) -> Iterator[embedded.Running]:
+def served(root: Path, *models: str) -> Iterator[record.Running]:
     running = start(root, models)
     try:
         yield running

@@ -50,6 +50,10 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
         {"lock", "export", "apply", "needs"},
         {"action": "store_true", "help": "let locked goldens change, after a look"},
     ),
+    "--accept-image": (
+        {"lock", "export", "apply", "needs"},
+        {"action": "store_true", "help": "pin the image anew that target.image names"},
+    ),
     "--report": ({"verify", "apply"}, {"metavar": "FILE", "help": "write the report as JSON too"}),
     "--junit": ({"verify", "apply"}, {"metavar": "FILE", "help": "write the report as JUnit XML too"}),
     "--remove-all": (

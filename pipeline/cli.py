@@ -131,7 +131,7 @@ def _failpoints(_options: argparse.Namespace, screen: Screen) -> int:
 
 def _export(options: argparse.Namespace, screen: Screen) -> int:
     with reconcile.writing(_site(options, screen), options.command) as site:
-        reconcile.export(site, accept=options.accept_goldens)
+        reconcile.export(site, accept=options.accept_goldens, accept_image=options.accept_image)
     screen.show("Every artifact is built and locked.\n", {"locked": True})
     return errors.Exit.FINE
 
@@ -164,7 +164,10 @@ def _verify(options: argparse.Namespace, screen: Screen) -> int:
 def _apply(options: argparse.Namespace, screen: Screen) -> int:
     saved = reconcile.load_plan(Path(options.plan)) if options.plan else None
     allowed = reconcile.Allowed(
-        goldens=options.accept_goldens, rollback=options.allow_rollback, removal=options.remove_all
+        goldens=options.accept_goldens,
+        image=options.accept_image,
+        rollback=options.allow_rollback,
+        removal=options.remove_all,
     )
     with reconcile.writing(_site(options, screen), options.command) as site:
         done = reconcile.apply(site, allowed, saved=saved)

@@ -2,5 +2,11 @@
 
 import signal
 
+import hypothesis
+
 # Ctrl-C means what it means in a terminal, also where whoever runs the tests has left it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is the machine's business: on a busy one the first import alone is longer than the limit.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")

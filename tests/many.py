@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 from pipeline import edges, reconcile
-from pipeline.core import build, diff, layout
+from pipeline.core import build, diff, layout, lock
 from pipeline.edges import store
 from pipeline.reconcile import goals
 from pipeline.stages import assemble
@@ -23,6 +23,7 @@ HEAD = """\
 version: 1
 target:
   image: nvcr.io/nvidia/tritonserver:23.08-py3
+  runtime: embedded
   ports: {{http: {http}, grpc: {grpc}, metrics: {metrics}}}
 models:
 """
@@ -81,7 +82,7 @@ def _build(root: Path) -> None:
     site = reconcile.visit(place, name="pipeline.yaml", models=(), say=lambda _: None)
     made = goals.builds(site)
     built = {where: _publish(site.stored, build.key(each)) for where, each in made.items()}
-    new = layout.next_lock(site.declared, made, built, kept={})
+    new = layout.next_lock(site.declared, made, built, image=lock.image(None, site.declared.target.image), kept={})
     locking.write(place, new)
     keys = {where: each.key for where, each in built.items()}
     wanted = layout.state_of(site.declared, new, keys, None)

@@ -17,6 +17,7 @@ SPEC = """\
 version: 1
 target:
   image: nvcr.io/nvidia/tritonserver:23.08-py3
+  runtime: embedded
   ports: {{http: {http}, grpc: {grpc}, metrics: {metrics}}}
   ready_timeout: 60
 models:

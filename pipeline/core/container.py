@@ -26,9 +26,13 @@ PROJECT, OWNER, SPEC, RELEASE, FINGERPRINT = (
 STOP_SLACK = 10
 """Seconds that an engine waits longer than Triton's own drain, before it kills."""
 
-_ANY = "0.0.0.0"  # noqa: S104 - inside a network of its own; what leads in is published by address
+ANY = "0.0.0.0"  # noqa: S104 - inside a network of its own; what leads in is published by address
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _LOAD = "--load-model="
+_PREFIX = "--backend-config=python,shm-region-prefix-name="
+OWN = (_LOAD, "--id=", _PREFIX)
+"""Words of the command that differ from server to server, and tell nothing of what it is."""
+
 _OPTIONS = (
     "--model-control-mode=explicit",
     "--exit-on-error=false",
@@ -129,14 +133,6 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One option of a container that is not what is wanted, both as text."""
-
-    option: str
-    wanted: str
-    found: str
-
-
 def container(target: spec.Target, given: Given) -> Container:
     """The container that the spec asks for."""
     limits = target.container
@@ -179,18 +175,6 @@ def fingerprint(target: spec.Target, given: Given) -> str:
     return build.digest(container(target, anybody))
 
 
-def differences(wanted: Container, found: Container, *, inherited: dict[str, str]) -> tuple[Difference, ...]:
-    """What a found container has otherwise than wanted. `inherited` are the variables that its image sets.
-
-    Its name and its labels are nobody's concern, nor which models it loaded when it started.
-    """
-    return tuple(
-        Difference(option=name, wanted=_shown(mine), found=_shown(theirs))
-        for name in Container.__struct_fields__
-        if (mine := _compared(wanted, name, inherited)) != (theirs := _compared(found, name, inherited))
-    )
-
-
 def gpus_of(asked: str | int | tuple[str | int, ...]) -> Gpus | None:
     """The spec's `gpus` as a request; None for no GPU."""
     match asked:
@@ -229,7 +213,7 @@ def warnings(target: spec.Target) -> tuple[findings.Finding, ...]:
 
 def _command(target: spec.Target, given: Given, *, on_gpu: bool) -> tuple[str, ...]:
     own = target.container.network == "bridge"
-    address, ports = (_ANY, INNER) if own else (target.container.address, target.ports)
+    address, ports = (ANY, INNER) if own else (target.container.address, target.ports)
     identity = (f"--id=pipeline-{given.nonce}",) if given.nonce else ()
     return (
         "tritonserver",
@@ -242,7 +226,7 @@ def _command(target: spec.Target, given: Given, *, on_gpu: bool) -> tuple[str, .
         f"--metrics-address={address}",
         f"--metrics-port={ports.metrics}",
         f"--exit-timeout-secs={math.ceil(target.stop_timeout)}",
-        f"--backend-config=python,shm-region-prefix-name=pipeline_{given.nonce}_",
+        f"{_PREFIX}pipeline_{given.nonce}_",
         *_OPTIONS,
         *(() if on_gpu else _NO_GPU),
         *(() if own else _SHARED),
@@ -279,22 +263,3 @@ def _ulimits(asked: spec.Ulimits, *, on_gpu: bool) -> dict[str, int]:
 def _tmp(limits: spec.Container) -> str:
     execution = "exec" if limits.tmp_exec else "noexec"
     return f"rw,nosuid,nodev,{execution},size={size(limits.tmp_size)},mode=1777"
-
-
-def _compared(each: Container, name: str, inherited: dict[str, str]) -> object:
-    value = getattr(each, name)
-    match name:
-        case "name" | "labels":
-            return None
-        case "image":
-            return None if each.image_id else value
-        case "command":
-            return tuple(word for word in value if not word.startswith(_LOAD))
-        case "environment":
-            return {key: text for key, text in value.items() if inherited.get(key) != text}
-        case _:
-            return value
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value, order="deterministic").decode()

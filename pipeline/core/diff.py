@@ -128,9 +128,15 @@ def _server(desired: state.State, observed: state.State, swapped: dict[str, Chan
         lost = (Field(path="process", old=observed.lost, new="runs"),) if observed.lost else ()
         yield Change(kind=Kind.SERVER, act=Act.ADD, subject=new.runtime, fields=lost, drift=bool(lost))
         return
-    if (old.runtime, old.fingerprint) != (new.runtime, new.fingerprint):
-        mute = () if old.fingerprint else (Field(path="process", old="runs and does not answer", new="answers"),)
-        yield Change(kind=Kind.SERVER, act=Act.REPLACE, subject=new.runtime, fields=mute, drift=bool(mute))
+    if not old.fingerprint:
+        mute = (Field(path="process", old="runs and does not answer", new="answers"),)
+        yield Change(kind=Kind.SERVER, act=Act.REPLACE, subject=new.runtime, fields=mute, drift=True)
+        return
+    moved = [Field(path="runtime", old=old.runtime, new=new.runtime)] if old.runtime != new.runtime else []
+    fields = (*moved, *(Field(path=name, old=is_, new=should) for name, (is_, should) in old.differs.items()))
+    if fields or old.fingerprint != new.fingerprint:
+        drift = old.fingerprint == new.fingerprint
+        yield Change(kind=Kind.SERVER, act=Act.REPLACE, subject=new.runtime, fields=fields, drift=drift)
         return
     stuck = [each for each in old.failed if not _served(new, each)]
     if stuck:

@@ -110,6 +110,7 @@ def next_lock(
     made: Mapping[At, build.Build],
     built: Mapping[At, build.Built],
     *,
+    image: lock.Image,
     kept: Mapping[str, lock.Model],
 ) -> lock.Lock:
     """The lock after every build is there; models in `kept` stay as they are."""
@@ -135,4 +136,4 @@ def next_lock(
         model_digest = digest(model, files)
         text = config_text(model, model_digest).encode()
         models[name] = lock.Model(digest=model_digest, config=hashlib.sha256(text).hexdigest(), versions=versions)
-    return lock.Lock(image=declared.target.image, toolchain=toolchain, models=models)
+    return lock.Lock(image=image, toolchain=toolchain, models=models)

@@ -9,7 +9,7 @@ import msgspec
 
 from pipeline.core import build, errors
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,12 +31,26 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, Version]
 
 
+class Image(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The image as the spec names it, and which one that was: by the digest that registries know it by, or by the id
+    of one that was built here. Neither is there before a machine with an engine has locked it."""
+
+    reference: str
+    digest: str = ""
+    id: str = ""
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is known which image the name meant."""
+        return bool(self.digest or self.id)
+
+
 class Lock(msgspec.Struct, frozen=True, kw_only=True):
     """All that is locked. `digest` is the root over the rest, `toolchain` has the versions it was built with."""
 
     format: int = FORMAT
     digest: str = ""
-    image: str
+    image: Image
     toolchain: dict[str, str]
     models: dict[str, Model]
 
@@ -70,6 +84,11 @@ def parse(text: bytes, *, file: str) -> Lock:
 
 
 _RESTORE = "Restore it from git (`git checkout pipeline.lock`), or remove it and run `export` to make it anew."
+
+
+def image(lock: Lock | None, reference: str) -> Image:
+    """The locked image of this name, pinned if it ever was."""
+    return lock.image if lock is not None and lock.image.reference == reference else Image(reference=reference)
 
 
 def version(lock: Lock | None, model: str, number: int) -> Version | None:

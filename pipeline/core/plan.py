@@ -49,13 +49,14 @@ def counts(plan: Plan) -> Counts:
     )
 
 
-def warnings(changes: Iterable[diff.Change], observed: state.State) -> tuple[str, ...]:
-    """What clients will notice of the changes: those that name a version which will not be served any more fail."""
+def warnings(changes: Iterable[diff.Change], observed: state.State, *, gap: bool = False) -> tuple[str, ...]:
+    """What clients will notice of the changes: those that name a version which will not be served any more fail; all
+    of them do for a while where another server cannot start beside the one that runs, a `gap`."""
     live = observed.server.models if observed.server else {}
     found = []
     for change in changes:
         if change.kind is diff.Kind.SERVER and change.act is diff.Act.REPLACE and live:
-            found.append("The server is replaced: clients may have to connect again.")
+            found.append(_GAP if gap else "The server is replaced: clients may have to connect again.")
         if change.kind is not diff.Kind.LOAD or change.subject not in live:
             continue
         if change.act is diff.Act.REMOVE:
@@ -67,6 +68,12 @@ def warnings(changes: Iterable[diff.Change], observed: state.State) -> tuple[str
                     names = ", ".join(gone)
                     found.append(f"Clients that ask {change.subject} for version {names} will fail: keep it served.")
     return tuple(found)
+
+
+_GAP = (
+    "The server is replaced, and the new one cannot share its ports: requests fail from the stop of the old one until "
+    "the new one is ready. (Containers of one network share ports: target.container.network: host.)"
+)
 
 
 def check_removals(changes: Iterable[diff.Change], desired: state.State, *, allowed: bool) -> None:
@@ -124,10 +131,10 @@ def load(text: bytes, *, file: str) -> Saved:
     return saved
 
 
-def needs(plan: Plan, command: str) -> tuple[str, ...]:
+def needs(plan: Plan, command: str, *, runtime: str) -> tuple[str, ...]:
     """The environment groups that a command will use: `torch` where it must build, or start an embedded server, if
-    only to prove a model in it."""
-    live = {diff.Kind.SERVER, diff.Kind.LOAD}
+    only to prove a model in it. A container has its own."""
+    live = {diff.Kind.SERVER, diff.Kind.LOAD} if runtime == "embedded" else set[diff.Kind]()
     kinds = {
         "lock": {diff.Kind.BUILD},
         "export": {diff.Kind.BUILD},

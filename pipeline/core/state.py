@@ -43,13 +43,14 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """A running server. `fingerprint` is the digest of everything that only a new server can change; it is empty for
     one that runs and does not answer. `loaded` are the models that the pipeline loaded, READY or not. `failed` are the
     loads, as `model/version`, that failed and keep Triton from ever calling itself ready; empty names one that it has
-    forgotten."""
+    forgotten. `differs` maps options that were changed since the start to what they are and what they should be."""
 
     runtime: str
     fingerprint: str
     models: dict[str, Live]
     loaded: frozenset[str] = frozenset()
     failed: tuple[str, ...] = ()
+    differs: dict[str, tuple[str, str]] = {}
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

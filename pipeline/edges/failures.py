@@ -31,7 +31,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 here = Path(__file__).resolve().parent
 inputs, expected = load_file(here / "inputs.safetensors"), load_file(here / "expected.safetensors")
-client = triton.InferenceServerClient(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:{port}")
+client = triton.InferenceServerClient(sys.argv[1] if len(sys.argv) > 1 else "{address}:{port}")
 asked = []
 for name, array in inputs.items():
     asked.append(triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
@@ -57,6 +57,7 @@ sys.exit(1 if wrong else 0)
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked and answered; `got` is empty where there was no answer."""
 
+    address: str
     port: int
     tolerances: dict[str, spec.Tolerance]
     inputs: Any
@@ -84,6 +85,7 @@ def keep(parent: Path, case: report.Case, asked: Asked) -> None:
         model=case.model,
         version=case.version,
         protocol=case.protocol,
+        address=asked.address,
         port=asked.port,
         tolerances={name: (limit.rtol, limit.atol) for name, limit in asked.tolerances.items()},
     )

@@ -20,10 +20,10 @@ LOOPBACK = "127.0.0.1"
 class Client:
     """A connection to ask many questions over. Use it as a context manager, or close it."""
 
-    def __init__(self, protocol: Protocol, port: int, *, timeout: float = 60.0) -> None:
+    def __init__(self, protocol: Protocol, port: int, *, address: str = LOOPBACK, timeout: float = 60.0) -> None:
         """Connects on the first question. `timeout` is in seconds, for each question."""
         self.protocol = protocol
-        self.place = f"{LOOPBACK}:{port}"
+        self.place = f"{address}:{port}"
         self.timeout = timeout
         if protocol == "grpc":
             import tritonclient.grpc as module  # noqa: PLC0415

@@ -47,20 +47,21 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """A Triton on the loopback address. Each call opens a connection of its own and ends within its timeout.
+    """A Triton, by default on the loopback address. Each call has a connection of its own and ends within its timeout.
 
     Every method raises PipelineError where the server cannot be reached, does not answer in time, or refuses.
     """
 
     port: int
     timeout: float = 10.0
+    address: str = LOOPBACK
     source: str | None = None
     """The address to ask from, where it matters which of two servers on a port answers."""
 
     @property
     def place(self) -> str:
         """The server's address as people write it."""
-        return f"{LOOPBACK}:{self.port}"
+        return f"{self.address}:{self.port}"
 
     def identity(self) -> Identity:
         """The server's name and version."""
@@ -119,7 +120,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         """The live configs of many models, asked over one connection."""
         import http.client  # noqa: PLC0415
 
-        kept = http.client.HTTPConnection(LOOPBACK, self.port, timeout=self.timeout)
+        kept = http.client.HTTPConnection(self.address, self.port, timeout=self.timeout)
         found: dict[str, dict[str, Any]] = {}
         try:
             for model in models:
@@ -219,7 +220,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         import http.client  # noqa: PLC0415 - 10 ms that a command without a server does not pay
 
         connection = http.client.HTTPConnection(
-            LOOPBACK, self.port, timeout=timeout, source_address=(self.source, 0) if self.source else None
+            self.address, self.port, timeout=timeout, source_address=(self.source, 0) if self.source else None
         )
         try:
             connection.request(method, path, body, headers or {})

@@ -1,8 +1,8 @@
 """The program as a list of calls: observe, lay out, diff, plan; export, lock, assemble, serve, verify; deploy.
 
 `site` reads a project, `goals` says what should be and compares it with what is, `planning` makes plans of that,
-`disk` changes files, `deploy` moves the live server from one release to another, `asking` asks it, `watching` does it
-again and again. Other rooms import this package, not its parts.
+`disk` changes files, `proving` tries models out apart, `deploy` moves the live server from one release to another,
+`asking` asks it, `watching` does it again and again. Other rooms import this package, not its parts.
 """
 
 from pipeline.edges.failpoints import POINTS as FAILPOINTS

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.core import documents, errors, findings, lock, release, report, spec, state
-from pipeline.edges import embedded, files, store
+from pipeline.core import diff, documents, errors, findings, lock, release, report, spec, state
+from pipeline.edges import files, record, runtimes, store
 from pipeline.reconcile import goals
 from pipeline.reconcile.site import Site
 from pipeline.stages import observe as observing
+
+if TYPE_CHECKING:
+    from pipeline.stages import verify as verifying
 
 
 def verify(site: Site, *, json: str | None = None, junit: str | None = None) -> report.Report:
@@ -35,7 +39,7 @@ def ask(
     locked: lock.Lock | None,
     names: Iterable[str],
     *,
-    running: embedded.Running | None = None,
+    running: record.Running | None = None,
 ) -> report.Report:
     """Asks a server, by default the project's own, every golden of some models.
 
@@ -43,11 +47,11 @@ def ask(
     """
     from pipeline.stages import verify as verifying  # noqa: PLC0415 - numpy and tritonclient, for this alone
 
-    running = running or embedded.find(site.project.run)
+    running = running or runtimes.find(site.project.run)
     if running is None:
         msg = "no server of this project runs"
         raise errors.PipelineError(msg, hint="Start it with `serve`.")
-    server = verifying.Server(id=running.name, http=running.ports.http, grpc=running.ports.grpc)
+    server = _server(running)
     claims = {}
     for name in names:
         pinned = locked.models.get(name) if locked else None
@@ -61,6 +65,12 @@ def ask(
         claims[name] = verifying.Claim(digest=pinned.digest, goldens=goldens)
     rules = verifying.Rules(timeout=declared.target.ready_timeout)
     return verifying.verify(site.project, declared, claims, server, rules)
+
+
+def _server(running: record.Running) -> verifying.Server:
+    from pipeline.stages import verify as verifying  # noqa: PLC0415 - numpy and tritonclient, for this alone
+
+    return verifying.Server(id=running.name, address=running.address, http=running.ports.http, grpc=running.ports.grpc)
 
 
 def unverified(made: report.Report, message: str) -> errors.Unverified:
@@ -87,13 +97,14 @@ def status(site: Site) -> documents.Status:
     """What runs and what it serves, beside what the spec says. Health is a real inference of a golden."""
     changes, observed = goals.compare(site, goals.goal(site))
     pending = {each.subject.partition("/")[0] for each in changes}
+    moved = any(each.kind is diff.Kind.SERVER for each in changes)
     live = observed.server.models if observed.server else {}
     health = _health(site, observed)
     rows = tuple(
         documents.Row(
             model=name,
             versions=live[name].versions if name in live else (),
-            sync="OutOfSync" if name in pending or observing.RUNTIME in pending else "Synced",
+            sync="OutOfSync" if name in pending or moved else "Synced",
             health=health(name),
             digest=live[name].digest if name in live else None,
         )
@@ -111,7 +122,7 @@ def _health(site: Site, observed: state.State) -> Callable[[str], documents.Heal
     """A function that asks a model's smallest golden: of whatever release it is that serves it."""
     from pipeline.stages import verify as verifying  # noqa: PLC0415 - numpy and tritonclient, for this alone
 
-    running = embedded.find(site.project.run)
+    running = runtimes.find(site.project.run)
     current = site.released.current()
     last = goals.goal_of(site, current) if current else None
     sides = [(site.declared, site.locked), *([(last.declared, last.locked)] if last else [])]
@@ -122,7 +133,7 @@ def _health(site: Site, observed: state.State) -> Callable[[str], documents.Heal
             return "Missing"
         if live is None:
             return "Progressing" if name in observing.loading(running) else "Missing"
-        server = verifying.Server(id=running.name, http=running.ports.http, grpc=running.ports.grpc)
+        server = _server(running)
         for declared, locked in sides:
             pinned = locked.models.get(name) if locked else None
             if pinned is None or pinned.digest != live.digest:

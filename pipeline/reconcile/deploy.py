@@ -13,19 +13,21 @@ from collections.abc import Mapping
 import msgspec
 
 from pipeline.core import diff, documents, errors, lock, plan, release, report, spec, state
-from pipeline.edges import embedded, environments
-from pipeline.reconcile import asking, disk, goals, planning
+from pipeline.edges import embedded, environments, runtimes
+from pipeline.reconcile import asking, disk, goals, planning, proving
 from pipeline.reconcile.goals import Goal
-from pipeline.reconcile.site import Site, discard_candidate
+from pipeline.reconcile.site import Site
 from pipeline.stages import assemble as assembling
 from pipeline.stages import lock as locking
 from pipeline.stages import serve as serving
 
 
 class Allowed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person has said that may be done: let goldens change, go back to an older release, remove every model."""
+    """What a person has said that may be done: let goldens or the pinned image change, go back to an older release,
+    remove every model."""
 
     goldens: bool = False
+    image: bool = False
     rollback: bool = False
     removal: bool = False
 
@@ -37,7 +39,7 @@ def apply(site: Site, allowed: Allowed, *, saved: plan.Saved | None = None) -> d
     """
     if saved is not None:
         planning.check_saved(site, saved)
-    new = disk.build_missing(site, accept=allowed.goldens)
+    new = disk.build_missing(site, accept=allowed.goldens, accept_image=allowed.image)
     locked = msgspec.structs.replace(site, locked=new)
     wanted = goals.goal(locked)
     older = planning.make_plan(locked, wanted).older
@@ -113,16 +115,20 @@ def _move(
 ) -> documents.Outcome:
     """Proves, swaps, serves, verifies, commits; what fails after the swap is undone."""
     applied, last = _applied(site), site.released.history().entries[-1:]
-    python = environments.interpreter(site.project.root)
+    if isinstance(wanted.planned, embedded.Launch):
+        environments.interpreter(site.project.root)  # says what to do where there is none
+    wanted = goals.fetch(site, wanted)
+    if observed.server is None:
+        site.say(f"Triton runs as `{wanted.choice.runtime}`: {wanted.choice.why}")
     if observed.server is not None:
         site.step("prove", wanted.digest)
-        _prove(site, wanted, _unproven(wanted, changes, applied), serving.launch(site.project, wanted.declared, python))
+        proving.prove(site, wanted, proving.unproven(wanted, changes, applied))
     site.step("assemble", wanted.digest)
     swaps = assembling.assemble(
         site.project, wanted.declared, wanted.state.models, changes, stored=site.stored, known=site.known, say=site.say
     )
     try:
-        made = _go_live(site, wanted, changes, serving.launch(site.project, wanted.declared, python), applied)
+        made = _go_live(site, wanted, changes, applied)
         site.step("commit")
         if locks and wanted.locked is not None:
             locking.write(site.project, wanted.locked)
@@ -144,12 +150,12 @@ def _move(
 
 
 def _go_live(
-    site: Site, wanted: Goal, changes: tuple[diff.Change, ...], planned: embedded.Launch, applied: Mapping[str, str]
+    site: Site, wanted: Goal, changes: tuple[diff.Change, ...], applied: Mapping[str, str]
 ) -> report.Report | None:
     """Changes the live server, and asks it every golden of what was changed. Raises Unverified where it fails."""
     site.step("load")
     if wanted.state.server is not None:
-        serving.serve(site.project, wanted.declared, wanted.state.server, planned, changes, say=site.say)
+        serving.serve(site.project, wanted.declared, wanted.state.server, wanted.planned, changes, say=site.say)
     site.step("verify")
     new = any(each.kind is diff.Kind.SERVER for each in changes)
     loaded = {each.subject for each in changes if each.kind is diff.Kind.LOAD}
@@ -173,36 +179,6 @@ def _applied(site: Site) -> dict[str, str]:
     return {name: model.digest for name, model in locked.models.items()} if locked else {}
 
 
-def _unproven(wanted: Goal, changes: tuple[diff.Change, ...], applied: Mapping[str, str]) -> tuple[str, ...]:
-    """The models to try out first: those that are loaded and are not of the release that was proven last; all of
-    them, where the server is another one."""
-    if any(each.kind is diff.Kind.SERVER for each in changes):
-        return tuple(wanted.state.models)
-    loaded = [each.subject for each in changes if each.kind is diff.Kind.LOAD and each.act is not diff.Act.REMOVE]
-    return tuple(name for name in loaded if applied.get(name) != wanted.state.models[name].digest)
-
-
-def _prove(site: Site, wanted: Goal, names: tuple[str, ...], planned: embedded.Launch) -> None:
-    """Tries the models in a server of their own, on ports of its own and copies of the files, with every golden.
-
-    Raises PipelineError where it does not serve them, Unverified where it answers otherwise than the goldens.
-    """
-    if not names or wanted.state.server is None:
-        return
-    site.say(f"proving {', '.join(names)} in a server apart")
-    folder = site.project.candidate / "models"
-    put = assembling.installer(wanted.declared, folder, stored=site.stored, known=site.known)
-    for name in names:
-        put(wanted.state.models[name])
-    apart = msgspec.structs.replace(planned, repository=folder, ports=embedded.free_ports(), models=names)
-    live = {name: wanted.state.server.models[name] for name in names}
-    with serving.candidate(site.project.candidate / "run", wanted.declared, live, apart, say=lambda _: None) as running:
-        made = asking.ask(site, wanted.declared, wanted.locked, names, running=running)
-    discard_candidate(site.project)
-    if not report.passed(made):
-        raise asking.unverified(made, "a changed model does not give its golden answers; nothing was changed")
-
-
 def _undo(
     site: Site,
     changes: tuple[diff.Change, ...],
@@ -219,15 +195,14 @@ def _undo(
         return
     current = site.released.current()
     old = goals.goal_of(site, current) if current else None
-    running = embedded.find(site.project.run)
+    running = runtimes.find(site.project.run)
     # A folder that was put back bears a new time of change: what is loaded from it is loaded again.
     loads = sorted({each.subject for each in changes if each.kind is diff.Kind.LOAD} | (swapped & before.models.keys()))
     if running is None or running.fingerprint != before.fingerprint:
         loads = []
         if old is not None and old.state.server is not None:
-            planned = serving.launch(site.project, old.declared, environments.interpreter(site.project.root))
             back_again = diff.Change(kind=diff.Kind.SERVER, act=diff.Act.REPLACE, subject=before.runtime)
-            serving.serve(site.project, old.declared, old.state.server, planned, [back_again], say=site.say)
+            serving.serve(site.project, old.declared, old.state.server, old.planned, [back_again], say=site.say)
     elif loads:
         back = [name for name in loads if name in before.models]
         gone = [name for name in loads if name not in before.models]

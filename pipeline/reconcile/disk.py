@@ -9,6 +9,7 @@ from pipeline.edges import environments
 from pipeline.reconcile import goals
 from pipeline.reconcile.site import Site
 from pipeline.stages import assemble as assembling
+from pipeline.stages import choose as choosing
 from pipeline.stages import down as stopping
 from pipeline.stages import export as exporting
 from pipeline.stages import gc as collecting
@@ -16,7 +17,7 @@ from pipeline.stages import lock as locking
 from pipeline.stages import observe as observing
 
 
-def build_missing(site: Site, *, accept: bool) -> lock.Lock:
+def build_missing(site: Site, *, accept: bool, accept_image: bool = False) -> lock.Lock:
     """Builds what is missing, and returns the lock that follows; the one on disk stands as it was."""
     site.step("fetch")
     made = goals.builds(site, online=True)
@@ -30,12 +31,22 @@ def build_missing(site: Site, *, accept: bool) -> lock.Lock:
     if missing:
         python = environments.interpreter(site.project.root)
         exporting.export(missing, project=site.project, stored=site.stored, python=python, say=site.say)
-    return locking.propose(site.declared, made, site.locked, stored=site.stored, accept=accept, kept=site.kept)
+    known = lock.image(site.locked, site.declared.target.image)
+    choice = choosing.choose(site.project, site.declared.target, known)
+    return locking.propose(
+        site.declared,
+        made,
+        site.locked,
+        stored=site.stored,
+        image=choosing.pin(choice, known, accept=accept_image, say=site.say),
+        accept=accept,
+        kept=site.kept,
+    )
 
 
-def export(site: Site, *, accept: bool) -> None:
+def export(site: Site, *, accept: bool, accept_image: bool = False) -> None:
     """Builds what is missing, and locks it."""
-    new = build_missing(site, accept=accept)
+    new = build_missing(site, accept=accept, accept_image=accept_image)
     site.step("commit")
     locking.write(site.project, new)
 

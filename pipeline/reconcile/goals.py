@@ -7,18 +7,21 @@ from collections.abc import Iterable
 import msgspec
 
 from pipeline.core import build, config, diff, errors, layout, lock, release, spec, state
-from pipeline.edges import embedded, environments, exporters, repository, sources
+from pipeline.edges import environments, exporters, repository, runtimes, sources
 from pipeline.reconcile.site import Site
+from pipeline.stages import choose as choosing
 from pipeline.stages import observe as observing
-from pipeline.stages import serve as serving
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
-    """A release to be reached: the spec and the lock that say so, and the state that follows from them."""
+    """A release to be reached: the spec and the lock that say so, the state that follows from them, and the server:
+    where it is to run and how it is started."""
 
     declared: spec.Spec
     locked: lock.Lock | None
     state: state.State
+    choice: choosing.Choice
+    planned: runtimes.Launch
 
     @property
     def digest(self) -> str:
@@ -68,20 +71,35 @@ def _goal(site: Site, declared: spec.Spec, locked: lock.Lock | None, keys: dict[
         name: state.Live(digest=model.digest, versions=spec.served_versions(declared.models[name]))
         for name, model in bare.models.items()
     }
-    planned = serving.launch(site.project, declared, environments.expected(site.project.root))
-    server = state.Server(runtime=observing.RUNTIME, fingerprint=embedded.fingerprint(planned), models=live)
-    return Goal(declared=declared, locked=locked, state=msgspec.structs.replace(bare, server=server))
+    choice = choosing.choose(site.project, declared.target, locked.image if locked else None)
+    label = release.digest(declared, locked) if locked else ""
+    planned = choosing.launch(site.project, declared, choice, release=label)
+    server = state.Server(runtime=choice.runtime, fingerprint=runtimes.fingerprint(planned), models=live)
+    return Goal(
+        declared=declared,
+        locked=locked,
+        state=msgspec.structs.replace(bare, server=server),
+        choice=choice,
+        planned=planned,
+    )
 
 
-def observe(site: Site, keys: Iterable[str]) -> state.State:
-    """What is: of the store those of `keys` that it has, the lock, the repository and the server."""
+def fetch(site: Site, wanted: Goal) -> Goal:
+    """The goal with its image on the engine: pulled, where it is not there yet. Raises Unfit where it cannot be had."""
+    choice = choosing.fetch(wanted.choice, say=site.say)
+    planned = choosing.launch(site.project, wanted.declared, choice, release=wanted.digest)
+    return msgspec.structs.replace(wanted, choice=choice, planned=planned)
+
+
+def observe(site: Site, keys: Iterable[str], planned: runtimes.Launch) -> state.State:
+    """What is: of the store those of `keys` that it has, the lock, the repository and the server, beside `planned`."""
     locked = site.locked.models if site.locked else {}
     claims = {model.config: model.digest for model in locked.values()}
     models, strangers = repository.observe(site.project.repository, site.known, claims)
     return state.State(
         store=site.stored.whole(keys),
         models=models,
-        server=observing.observe(site.project),
+        server=observing.observe(site.project, planned),
         strangers=strangers,
         locked={f"{name}/{n}": v.key for name, model in locked.items() for n, v in model.versions.items()},
         lost=observing.lost(site.project),
@@ -90,7 +108,7 @@ def observe(site: Site, keys: Iterable[str]) -> state.State:
 
 def compare(site: Site, wanted: Goal) -> tuple[tuple[diff.Change, ...], state.State]:
     """The changes of the chosen models between what is wanted and what is, and the latter."""
-    observed = observe(site, wanted.state.store)
+    observed = observe(site, wanted.state.store, wanted.planned)
     found = diff.changes(wanted.state, observed)
     if found:  # only then is it worth the time to tell drift from what was planned, and configs field by field
         observed = _in_detail(site, wanted, observed)

@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 
 from pipeline.core import build, errors, plan, release, state
-from pipeline.edges import files
+from pipeline.edges import files, runtimes
 from pipeline.reconcile import goals
 from pipeline.reconcile.goals import Goal
 from pipeline.reconcile.site import Site
+from pipeline.stages import serve as serving
 
 _LIMIT = 256 << 20
 
@@ -31,7 +32,8 @@ def make_plan(site: Site, wanted: Goal | None = None) -> Planned:
     older = _older(site, wanted) if changes else None
     notes = [
         *(_about(name, wanted) for name in observed.strangers),
-        *plan.warnings(changes, observed),
+        *plan.warnings(changes, observed, gap=_gap(site, wanted)),
+        *(_server(site, wanted) if changes else ()),
     ]
     if older is not None:
         notes.append(f"This is release {older}, older than the one that was applied last: it needs --allow-rollback.")
@@ -46,6 +48,25 @@ def _about(stranger: str, wanted: Goal) -> str:
             "the pipeline's, and must be moved away if not."
         )
     return f"{stranger}/ in the repository is not the pipeline's and stays as it is."
+
+
+def _gap(site: Site, wanted: Goal) -> bool:
+    """Whether another server could take the running one's place only after it has stopped."""
+    running = runtimes.find(site.project.run)
+    return running is not None and not serving.gapless(running, wanted.planned)
+
+
+def _server(site: Site, wanted: Goal) -> tuple[str, ...]:
+    """Where a server will run, where there is none yet, and containers that only look like the project's own."""
+    run = site.project.run
+    where = f"Triton will run as `{wanted.choice.runtime}`: {wanted.choice.why}."
+    found = runtimes.strangers(wanted.planned, run, run / serving.NEXT, site.project.candidate / "run")
+    foreign = (
+        f"The container {name} bears this project's label, and was not started by what is recorded here: it stays as "
+        f"it is. If it is a leftover of yours: docker rm -f {name}."
+        for name in found
+    )
+    return (*([] if runtimes.find(run) else [where]), *foreign)
 
 
 def _basis(wanted: Goal, observed: state.State) -> str:
@@ -88,5 +109,9 @@ def needs(site: Site, command: str) -> tuple[str, ...]:
     """The environment groups that a command will use."""
     if command in {"rollback", "heal", "watch"}:
         last = site.released.current()
-        return plan.needs(make_plan(site, goals.goal_of(site, last)).plan, command) if last else ()
-    return plan.needs(make_plan(site).plan, command)
+        return _needs(site, goals.goal_of(site, last), command) if last else ()
+    return _needs(site, goals.goal(site), command)
+
+
+def _needs(site: Site, wanted: Goal, command: str) -> tuple[str, ...]:
+    return plan.needs(make_plan(site, wanted).plan, command, runtime=wanted.choice.runtime)

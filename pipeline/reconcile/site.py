@@ -20,7 +20,6 @@ from pipeline.core import (
 )
 from pipeline.edges import (
     digests,
-    embedded,
     exclusive,
     failpoints,
     files,
@@ -28,6 +27,7 @@ from pipeline.edges import (
     journal,
     releases,
     repository,
+    runtimes,
     store,
 )
 from pipeline.stages import lock as locking
@@ -191,7 +191,7 @@ def _clean(site: Site) -> None:
 
 def discard_candidate(project: edges.Project) -> None:
     """Ends the server in which models were proven, if a run has left it, and removes its files."""
-    embedded.tidy(project.candidate / "run")
+    runtimes.tidy(project.candidate / "run")
     folders.remove(project.candidate)
 
 

@@ -26,10 +26,11 @@ def propose(  # noqa: PLR0913 - old and new of one thing each
     old: locking.Lock | None,
     *,
     stored: store.Store,
+    image: locking.Image,
     accept: bool,
     kept: frozenset[str] = frozenset(),
 ) -> locking.Lock:
-    """The new lock, which is not written yet. Models in `kept` stay as the old lock has them.
+    """The new lock, with this image, which is not written yet. Models in `kept` stay as the old lock has them.
 
     Raises Unverified where a rebuild is not what the lock says, or where a golden changed and `accept` is False.
     """
@@ -44,7 +45,7 @@ def propose(  # noqa: PLR0913 - old and new of one thing each
         msg = "goldens changed" if changed else "a rebuild does not give what the lock says"
         hint = "Look at the numbers. If the change is meant: `lock --accept-goldens`." if changed else _DIFFERS
         raise errors.Unverified(msg, hint=hint, found=found)
-    new = layout.next_lock(declared, made, built, kept=_kept(old, kept))
+    new = layout.next_lock(declared, made, built, image=image, kept=_kept(old, kept))
     return msgspec.structs.replace(new, digest=locking.root(new))
 
 

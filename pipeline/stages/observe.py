@@ -7,26 +7,25 @@ from typing import Any
 
 from pipeline import edges
 from pipeline.core import build, errors, state
-from pipeline.edges import embedded, triton
-
-RUNTIME = "embedded"
+from pipeline.edges import record, runtimes, triton
 
 
-def observe(project: edges.Project) -> state.Server | None:
+def observe(project: edges.Project, planned: runtimes.Launch | None = None) -> state.Server | None:
     """The server of this project as it is, or None where none runs. Without a record no socket is opened.
 
-    A server that runs and does not answer as itself has an empty fingerprint: only a new one mends it.
+    A server that runs and does not answer as itself has an empty fingerprint: only a new one mends it. With `planned`
+    it is also compared, option by option, with the server that is wanted.
     """
-    running = embedded.find(project.run)
+    running = runtimes.find(project.run)
     if running is None:
         return None
-    client = triton.Client(port=running.ports.http)
+    client = triton.Client(port=running.ports.http, address=running.address)
     models: dict[str, state.Live] = {}
     fingerprint = running.fingerprint
     failed: tuple[str, ...] = ()
     try:
         client.expect(running.name)
-        processes = embedded.processes(running)
+        processes = runtimes.of(running).processes(running)
         # Without its repository Triton lists no model, and goes on serving those that it has.
         ready = client.ready_versions() if project.repository.is_dir() else {}
         configs = client.configs(tuple(ready))
@@ -35,8 +34,14 @@ def observe(project: edges.Project) -> state.Server | None:
         failed = _failed(client)
     except errors.PipelineError:
         fingerprint, models = "", {}
+    differs = runtimes.differences(running, planned) if planned else ()
     return state.Server(
-        runtime=RUNTIME, fingerprint=fingerprint, models=models, loaded=frozenset(running.loaded), failed=failed
+        runtime=running.runtime,
+        fingerprint=fingerprint,
+        models=models,
+        loaded=frozenset(running.loaded),
+        failed=failed,
+        differs={each.option: (each.found, each.wanted) for each in differs},
     )
 
 
@@ -55,11 +60,13 @@ def _failed(client: triton.Client) -> tuple[str, ...]:
     return tuple(found) or ("",)
 
 
-def loading(running: embedded.Running) -> frozenset[str]:
+def loading(running: record.Running) -> frozenset[str]:
     """The models that the server is loading now."""
     try:
         return frozenset(
-            each.name for each in triton.Client(port=running.ports.http).index() if each.state == "LOADING"
+            each.name
+            for each in triton.Client(port=running.ports.http, address=running.address).index()
+            if each.state == "LOADING"
         )
     except errors.PipelineError:
         return frozenset()
@@ -67,21 +74,24 @@ def loading(running: embedded.Running) -> frozenset[str]:
 
 def lost(project: edges.Project) -> str:
     """What became of a server that the pipeline started and nobody stopped; empty where nothing did."""
-    gone = embedded.find(project.run) is None and embedded.recorded(project.run)
-    return "ended" if gone else ""
+    return runtimes.lost(project.run)
 
 
 def describe(project: edges.Project) -> str:
     """The project's server in one line."""
-    running = embedded.find(project.run)
+    running = runtimes.find(project.run)
     if running is None:
-        return "No server of this project runs."
+        end = runtimes.lost(project.run)
+        return f"No server of this project runs{f': {end}' if end else ''}."
+    which = f"container {running.container[:12]}" if running.container else f"pid {running.pid}"
     ports = running.ports
-    return f"Triton ({RUNTIME}) pid {running.pid}: http {ports.http}, grpc {ports.grpc}, metrics {ports.metrics}."
+    text = f"Triton ({running.runtime}) {which}: http {ports.http}, grpc {ports.grpc}, metrics {ports.metrics}."
+    trouble = runtimes.trouble(running)
+    return f"{text} Beware: {trouble}." if trouble else text
 
 
 def _model(
-    running: embedded.Running,
+    running: record.Running,
     name: str,
     versions: tuple[int, ...],
     config: dict[str, Any],

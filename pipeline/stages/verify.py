@@ -40,9 +40,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """The server that was started: its id, and its ports on the loopback address."""
+    """The server that was started: its id, and its address and ports."""
 
     id: str
+    address: str = inference.LOOPBACK
     http: int
     grpc: int
 
@@ -65,7 +66,7 @@ def verify(
     Raises PipelineError where no Triton answers at all, or a failure's folder cannot be written. A foreign server is
     a finding, and is asked nothing more.
     """
-    client = triton.Client(port=server.http, timeout=rules.timeout)
+    client = triton.Client(port=server.http, address=server.address, timeout=rules.timeout)
     identity = client.identity()
     about = report.Server(id=identity.name, version=identity.version)
     if identity.name != server.id:
@@ -90,7 +91,7 @@ def healthy(project: edges.Project, model: spec.Model, version: int, golden: Gol
         return False
     batch = min(cases)
     rules = Rules(repeats=1)
-    with inference.Client("http", server.http, timeout=rules.timeout) as client:
+    with inference.Client("http", server.http, address=server.address, timeout=rules.timeout) as client:
         case = _Asker(project, model, version, server, rules).one(client, server.http, batch, *cases[batch])
     return case.outcome == "passed"
 
@@ -105,7 +106,7 @@ class _Asker:
         """Every golden over every protocol; after one that had no answer in time, none."""
         for protocol in PROTOCOLS if golden else ():
             port = self.server.http if protocol == "http" else self.server.grpc
-            with inference.Client(protocol, port, timeout=self.rules.timeout) as client:
+            with inference.Client(protocol, port, address=self.server.address, timeout=self.rules.timeout) as client:
                 for batch, (given, expected) in sorted(golden.items()):
                     case = self.one(client, port, batch, given, expected)
                     yield case
@@ -130,7 +131,9 @@ class _Asker:
     def _asked(self, port: int, given: Arrays, expected: Arrays, got: Arrays) -> failures.Asked:
         default = self.model.golden.tolerance
         tolerances = {name: output.tolerance or default for name, output in self.model.outputs.items()}
-        return failures.Asked(port=port, tolerances=tolerances, inputs=given, expected=expected, got=got)
+        return failures.Asked(
+            address=self.server.address, port=port, tolerances=tolerances, inputs=given, expected=expected, got=got
+        )
 
     def _repeat(
         self, client: inference.Client, case: report.Case, given: Arrays, expected: Arrays

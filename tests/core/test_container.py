@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.core import container, spec
+from pipeline.core import container, options, spec
 
 GIVEN = container.Given(
     folder="/srv/project",
@@ -203,7 +203,7 @@ def test_no_difference_to_itself() -> None:
     command = (*(word for word in wanted.command if not word.startswith("--load-model=")), "--load-model=other")
     variables = wanted.environment | {"PATH": "/bin"}
     found = msgspec.structs.replace(wanted, name="other", command=command, environment=variables, labels={})
-    assert container.differences(wanted, found, inherited={"PATH": "/bin", "HOME": "/root"}) == ()
+    assert options.differences(wanted, found, inherited={"PATH": "/bin", "HOME": "/root"}) == ()
 
 
 @pytest.mark.parametrize("option", sorted({*container.Container.__struct_fields__} - {"name", "labels", "image"}))
@@ -214,7 +214,7 @@ def test_each_other_option_is_a_difference(option: str) -> None:
     value = None if option == "gpus" else changed[type(getattr(wanted, option))]
     value = {"A": "b"} if option == "environment" else ("ALL",) if option == "cap_add" else value
     found = msgspec.structs.replace(wanted, **{option: value})
-    assert [each.option for each in container.differences(wanted, found, inherited={})] == [option]
+    assert [each.option for each in options.differences(wanted, found, inherited={})] == [option]
 
 
 @pytest.mark.parametrize(("address", "rules"), [("127.0.0.1", []), ("127.1.2.3", []), ("0.0.0.0", ["open-ports"])])

@@ -20,7 +20,11 @@ def locked() -> lock.Lock:
         golden=HEX,
     )
     model = lock.Model(digest=f"sha256:{HEX}", config=HEX, versions={"2": version, "1": version})
-    return lock.Lock(image="triton:1", toolchain={"torch": "2.13.0", "python": "3.11"}, models={"b": model, "a": model})
+    return lock.Lock(
+        image=lock.Image(reference="triton:1"),
+        toolchain={"torch": "2.13.0", "python": "3.11"},
+        models={"b": model, "a": model},
+    )
 
 
 def test_text_reads_back_as_itself() -> None:
@@ -64,6 +68,6 @@ def test_entry_of_another_lock_is_seen() -> None:
 
 def test_future_format_is_refused() -> None:
     """A lock of a later format is named as such, not guessed at."""
-    text = lock.dump(locked()).replace(b'"format": 1', b'"format": 2')
-    with pytest.raises(errors.PipelineError, match="format 2"):
+    text = lock.dump(locked()).replace(b'"format": 2', b'"format": 3')
+    with pytest.raises(errors.PipelineError, match="format 3"):
         lock.parse(text, file="pipeline.lock")

@@ -33,8 +33,9 @@ def test_plan_says_what_the_case_says(path: Path) -> None:
     case = read(path)
     made = plan.order(diff.changes(case.desired, case.observed))
     assert render.show_plan(made).splitlines() == case.text
-    assert list(plan.needs(made, "export")) == case.needs_export
-    assert list(plan.needs(made, "serve")) == case.needs_serve
+    runtime = case.desired.server.runtime if case.desired.server else "embedded"
+    assert list(plan.needs(made, "export", runtime=runtime)) == case.needs_export
+    assert list(plan.needs(made, "serve", runtime=runtime)) == case.needs_serve
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

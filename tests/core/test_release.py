@@ -49,7 +49,7 @@ def locked(config: str = HEX) -> lock.Lock:
     source = build.Resolved(kind="config", identity={"architecture": "BertModel"})
     version = lock.Version(source=source, key=HEX, files={"model.pt": build.File(sha256=HEX, size=7)}, golden=HEX)
     model = lock.Model(digest=f"sha256:{HEX}", config=config, versions={"1": version})
-    return lock.Lock(image="triton:1", toolchain={"torch": "2.13.0"}, models={"tiny": model})
+    return lock.Lock(image=lock.Image(reference="triton:1"), toolchain={"torch": "2.13.0"}, models={"tiny": model})
 
 
 def entry(number: int | None, result: release.Result = "applied", **fields: object) -> release.Entry:

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.core import container, errors, spec
+from pipeline.core import container, errors, options, spec
 from pipeline.edges import docker
+from pipeline.edges.docker import containers as boxes
 from pipeline.edges.docker import form
 from tests.edges import engine_stub as stub
 
@@ -78,7 +79,7 @@ def socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_read_back(socket: Path) -> None:
     """What the engine tells of the container is the container that was asked for."""
     with stub.serving(socket, CREATED | INSPECTED | {START: (204, b"")}) as told, docker.connect() as engine:
-        found = docker.run(engine, WANTED, say=lambda _: None)
+        found = boxes.run(engine, WANTED, say=lambda _: None)
     assert found.has == msgspec.structs.replace(WANTED, image="sha256:1")
     assert found.inherited == {"PATH": "/bin"}
     assert told.bodies["POST /containers/create"]["Image"] == "sha256:1"
@@ -115,9 +116,9 @@ def test_what_was_made_by_another_hand(part: str, key: str, value: Any, option: 
     """A container that lacks one thing of ours differs in that."""
     told = copy.deepcopy(TOLD)
     told[part][key] = value
-    found = container.differences(WANTED, form.read(told), inherited={})
+    found = options.differences(WANTED, form.read(told), inherited={})
     assert option in {each.option for each in found}
-    assert container.differences(WANTED, form.read(TOLD), inherited={}) == ()
+    assert options.differences(WANTED, form.read(TOLD), inherited={}) == ()
 
 
 def test_what_does_not_start_is_removed(socket: Path) -> None:
@@ -130,7 +131,7 @@ def test_what_does_not_start_is_removed(socket: Path) -> None:
         docker.connect() as engine,
         pytest.raises(errors.PipelineError, match=r"the port 8000 on 127\.0\.0\.1 is in use"),
     ):
-        docker.run(engine, WANTED, say=lambda _: None)
+        boxes.run(engine, WANTED, say=lambda _: None)
     assert told.asked[-1] == f"DELETE /containers/{ID}"
 
 
@@ -141,7 +142,7 @@ def test_an_engine_that_hangs_at_the_start(socket: Path) -> None:
         docker.connect(timeout=0.2) as engine,
         pytest.raises(errors.Unfit, match="did not answer within"),
     ):
-        docker.run(engine, WANTED, say=lambda _: None)
+        boxes.run(engine, WANTED, say=lambda _: None)
     assert told.asked[-1] == f"DELETE /containers/{ID}"
 
 
@@ -155,17 +156,17 @@ def test_garbage_about_a_container(socket: Path, answer: stub.Answer) -> None:
         docker.connect() as engine,
         pytest.raises(errors.Unfit, match="is no Docker engine"),
     ):
-        docker.look(engine, ID)
+        boxes.look(engine, ID)
 
 
 def test_gone(socket: Path) -> None:
     """What is gone is None, has no log, and is removed and stopped without complaint."""
     with stub.serving(socket, {}), docker.connect() as engine:
-        assert docker.look(engine, ID) is None
-        assert docker.logs(engine, ID) == ()
-        docker.remove(engine, ID)
-        found = docker.Found(id=ID, has=form.read(TOLD), state=form.state(TOLD), inherited={})
-        assert docker.stop(engine, found, say=lambda _: None) is None
+        assert boxes.look(engine, ID) is None
+        assert boxes.logs(engine, ID) == ()
+        boxes.remove(engine, ID)
+        found = boxes.Found(id=ID, has=form.read(TOLD), state=form.state(TOLD), inherited={})
+        assert boxes.stop(engine, found, say=lambda _: None) is None
 
 
 def test_the_log_is_escaped(socket: Path) -> None:
@@ -174,7 +175,7 @@ def test_the_log_is_escaped(socket: Path) -> None:
     raw = b"\x01\0\0\0" + len(text).to_bytes(4, "big") + text
     answers = INSPECTED | {f"GET /containers/{ID}/logs": (200, raw)}
     with stub.serving(socket, answers), docker.connect() as engine:
-        lines = docker.logs(engine, ID)
+        lines = boxes.logs(engine, ID)
     assert lines
     assert all(line.isprintable() for line in lines)
 

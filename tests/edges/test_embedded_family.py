@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import spec
-from pipeline.edges.embedded import record, server
+from pipeline.edges import family, record
+from pipeline.edges.embedded import server
 
 NONCE = "0123456789abcdef" * 2
 REGION = f"pipeline_{NONCE}_shm_region_1"
@@ -63,12 +64,12 @@ def test_a_shell_of_somebody_else_lives(run: Path, start: Start) -> None:
 def test_what_is_born_while_it_is_ended_is_ended_too(run: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stub that the server has started after the look at its family does not outlive it."""
     leader, stub = (start("true", REGION, name=name) for name in ("tritonserver", "triton_python_backend_stub"))
-    honest, looks = record.family, [0]
+    honest, looks = family.members, [0]
 
-    def family(nonce: str) -> tuple[record.Process, ...]:
+    def members(nonce: str) -> tuple[family.Process, ...]:
         looks[0] += 1
         return tuple(each for each in honest(nonce) if looks[0] > 1 or each.pid == leader.pid)
 
-    monkeypatch.setattr(record, "family", family)
+    monkeypatch.setattr(family, "members", members)
     server.tidy(run)
     assert (leader.wait(5), stub.wait(5)) == (-9, -9)

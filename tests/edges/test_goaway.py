@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.core import spec
-from pipeline.edges import inference
-from pipeline.edges.embedded import goaway, record, sockets
+from pipeline.edges import family, inference, record
+from pipeline.edges.handover import goaway, sockets
 from tests import standin, traffic
 
 QUESTION = {"x": np.ones((1, 2), np.float32)}
@@ -35,7 +35,7 @@ def echo(version: int, inputs: standin.Arrays) -> standin.Arrays:
 
 def ours(triton: standin.Triton) -> record.Running:
     """This process as the edge knows servers."""
-    process = record.process(os.getpid())
+    process = family.process(os.getpid())
     assert process is not None
     ports = spec.Ports(http=triton.http, grpc=triton.grpc)
     return record.Running(

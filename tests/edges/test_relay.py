@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import spec
-from pipeline.edges.embedded import record, relay, sockets
+from pipeline.edges import family, record
+from pipeline.edges.handover import relay, sockets
 from tests import standin
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold"
@@ -39,7 +40,7 @@ class Old:
     @property
     def running(self) -> record.Running:
         """This process as the edge knows servers."""
-        ours = record.process(os.getpid())
+        ours = family.process(os.getpid())
         assert ours is not None
         return record.Running(
             pid=ours.pid,

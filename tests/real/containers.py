@@ -16,6 +16,7 @@ import torch
 
 from pipeline.core import container, errors, spec
 from pipeline.edges import docker, triton
+from pipeline.edges.docker import containers as boxes
 from tests.real import repository
 
 SLOW = """
@@ -94,27 +95,27 @@ def write(folder: Path, factor: float) -> None:
 
 
 @contextlib.contextmanager
-def running(engine: docker.Engine, wanted: container.Container) -> Iterator[docker.Found]:
+def running(engine: docker.Engine, wanted: container.Container) -> Iterator[boxes.Found]:
     """A container that is started, and gone at the end."""
-    found = docker.run(engine, wanted, say=lambda _: None)
+    found = boxes.run(engine, wanted, say=lambda _: None)
     try:
         yield found
     finally:
-        docker.remove(engine, found.id)
+        boxes.remove(engine, found.id)
 
 
-def await_ready(engine: docker.Engine, found: docker.Found, client: triton.Client) -> None:
+def await_ready(engine: docker.Engine, found: boxes.Found, client: triton.Client) -> None:
     """Returns when all models are READY; its log where it ends before."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         with contextlib.suppress(errors.PipelineError):
             if {each.state for each in client.index()} == {"READY"}:
                 return
-        now = docker.look(engine, found.id)
+        now = boxes.look(engine, found.id)
         assert now, "the container is gone"
-        assert now.state.running, "\n".join([now.end, *docker.logs(engine, found.id)])
+        assert now.state.running, "\n".join([now.end, *boxes.logs(engine, found.id)])
         time.sleep(0.05)
-    raise AssertionError("\n".join(docker.logs(engine, found.id)))
+    raise AssertionError("\n".join(boxes.logs(engine, found.id)))
 
 
 def ask(port: int, model: str, name: str, values: list[float], shape: list[int]) -> list[float]:

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from pipeline.core import errors
-from pipeline.edges import embedded, inference, triton
+from pipeline.edges import embedded, inference, record, triton
 from tests.real import modules, repository
 
 pytestmark = pytest.mark.real
@@ -36,7 +36,7 @@ RIGHT = np.array([[10, 20, 30, 40]], np.float32)
 class Server:
     """One Triton for all tests of this module; models are loaded into it one by one."""
 
-    def __init__(self, running: embedded.Running, repository: Path) -> None:
+    def __init__(self, running: record.Running, repository: Path) -> None:
         self.running = running
         self.client = triton.Client(port=running.ports.http, timeout=60)
         self.repository = repository
@@ -71,7 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         found = Server(running, root / "models")
         while not found.client.live():
-            assert embedded.alive(running), embedded.tail(running.log)
+            assert embedded.alive(running), embedded.log(running)[-20:]
         yield found
     finally:
         embedded.kill(running)

@@ -20,8 +20,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.core import container, errors, run_line
-from pipeline.edges import docker
+from pipeline.core import container, errors, options, run_line
+from pipeline.edges import docker, family
+from pipeline.edges.docker import containers as boxes
 from tests import engine as engines
 from tests.real import containers
 
@@ -47,7 +48,7 @@ def place(image: docker.Image, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def served(engine: docker.Engine, place: containers.Place) -> Iterator[docker.Found]:
+def served(engine: docker.Engine, place: containers.Place) -> Iterator[boxes.Found]:
     """Its container, with all models ready."""
     with containers.running(engine, place.wanted) as found:
         containers.await_ready(engine, found, place.client)
@@ -55,13 +56,13 @@ def served(engine: docker.Engine, place: containers.Place) -> Iterator[docker.Fo
 
 
 @pytest.fixture(scope="module")
-def told(engine: docker.Engine, served: docker.Found) -> dict[str, Any]:
+def told(engine: docker.Engine, served: boxes.Found) -> dict[str, Any]:
     """All that the engine tells of it."""
     found: dict[str, Any] = engine.api.inspect_container(served.id)
     return found
 
 
-def test_it_answers(place: containers.Place, served: docker.Found) -> None:
+def test_it_answers(place: containers.Place, served: boxes.Found) -> None:
     """The real Triton in the container is ours, and answers an inference of a TorchScript model."""
     place.client.expect(f"pipeline-{place.given.nonce}")
     answer = containers.ask(place.target.ports.http, "times", "input__0", [1.5, -2.0], [1, 2])
@@ -120,7 +121,7 @@ def test_the_kernel_agrees(told: dict[str, Any]) -> None:
     assert (facts["NoNewPrivs"], facts["Seccomp"], facts["Uid"].split()) == ("1", "2", ["1000"] * 4)
 
 
-def test_ports_on_the_loopback_address_only(place: containers.Place, served: docker.Found) -> None:
+def test_ports_on_the_loopback_address_only(place: containers.Place, served: boxes.Found) -> None:
     """Fault 61: on the machine nothing listens on the ports but on 127.0.0.1."""
     ports = place.target.ports
     wanted = {(f"0100007F:{number:04X}", "0A") for number in (ports.http, ports.grpc, ports.metrics)}
@@ -129,10 +130,10 @@ def test_ports_on_the_loopback_address_only(place: containers.Place, served: doc
     assert {(row[1], row[3]) for row in rows if row[1].endswith(ends) and row[3] == "0A"} == wanted
 
 
-def test_no_secret_in_it(told: dict[str, Any], engine: docker.Engine, served: docker.Found) -> None:
+def test_no_secret_in_it(told: dict[str, Any], engine: docker.Engine, served: boxes.Found) -> None:
     """Fault 63: nothing of this process's environment is in its variables, labels, words or log."""
     assert CANARY not in json.dumps(told)
-    assert CANARY not in "\n".join(docker.logs(engine, served.id, lines=1000))
+    assert CANARY not in "\n".join(boxes.logs(engine, served.id, lines=1000))
     names = {word.partition("=")[0] for word in told["Config"]["Env"]}
     expected = {"PATH", "LD_LIBRARY_PATH", "USER", "HOME", "PYTHONDONTWRITEBYTECODE", "NVIDIA_VISIBLE_DEVICES"}
     assert names <= expected | {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "THP_MEM_ALLOC_ENABLE"} | {
@@ -143,13 +144,13 @@ def test_no_secret_in_it(told: dict[str, Any], engine: docker.Engine, served: do
     }
 
 
-def test_what_is_found_is_what_was_wanted(engine: docker.Engine, place: containers.Place, served: docker.Found) -> None:
+def test_what_is_found_is_what_was_wanted(engine: docker.Engine, place: containers.Place, served: boxes.Found) -> None:
     """Found by its project, as data, a container has no difference to the one that was asked for."""
-    (found,) = docker.find(engine, project=place.given.project)
+    (found,) = boxes.find(engine, project=place.given.project)
     assert (found.id, found.owner, found.end) == (served.id, place.given.nonce, "")
     assert found.fingerprint == container.fingerprint(place.target, place.given)
-    assert container.differences(place.wanted, found.has, inherited=found.inherited) == ()
-    assert docker.find(engine, project="another") == ()
+    assert options.differences(place.wanted, found.has, inherited=found.inherited) == ()
+    assert boxes.find(engine, project="another") == ()
 
 
 def test_a_limit_changed_by_hand_is_a_difference(engine: docker.Engine, place: containers.Place) -> None:
@@ -157,9 +158,9 @@ def test_a_limit_changed_by_hand_is_a_difference(engine: docker.Engine, place: c
     wanted = msgspec.structs.replace(place.wanted, name="updated", ports=(), command=("sleep", "60"))
     with containers.running(engine, wanted) as found:
         engine.api.update_container(found.id, mem_limit="1g", memswap_limit="1g")
-        now = docker.look(engine, found.id)
+        now = boxes.look(engine, found.id)
         assert now
-        (difference,) = container.differences(wanted, now.has, inherited=now.inherited)
+        (difference,) = options.differences(wanted, now.has, inherited=now.inherited)
         assert (difference.option, difference.found) == ("memory", str(1 << 30))
 
 
@@ -169,15 +170,15 @@ def test_the_printed_line_makes_the_same(engine: docker.Engine, place: container
     words = shlex.split(run_line.docker_run(wanted).replace("docker run --detach", "docker create").replace("\\\n", ""))
     made = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
     try:
-        found = docker.look(engine, made)
+        found = boxes.look(engine, made)
         assert found
-        assert container.differences(wanted, found.has, inherited=found.inherited) == ()
+        assert options.differences(wanted, found.has, inherited=found.inherited) == ()
     finally:
-        docker.remove(engine, made)
+        boxes.remove(engine, made)
 
 
 def test_a_folder_that_takes_anothers_place_is_seen(
-    engine: docker.Engine, place: containers.Place, served: docker.Found
+    engine: docker.Engine, place: containers.Place, served: boxes.Found
 ) -> None:
     """A model's folder is swapped outside, and a load inside takes the new one: the parent is what is mounted."""
     live = place.root / "model_repository" / "times"
@@ -188,22 +189,22 @@ def test_a_folder_that_takes_anothers_place_is_seen(
     assert containers.ask(place.target.ports.http, "times", "input__0", [1.0, 2.0], [1, 2]) == [7.0, 14.0]
 
 
-def test_a_dead_stub_is_seen(engine: docker.Engine, place: containers.Place, served: docker.Found) -> None:
+def test_a_dead_stub_is_seen(engine: docker.Engine, place: containers.Place, served: boxes.Found) -> None:
     """The engine tells which version has how many processes; one that was killed is missing."""
     await_processes(engine, served, {"times": {"1": 1}, "slow": {"1": 1}})
     rows = engine.api.top(served.id, ps_args="-eo pid,args")["Processes"]
     (pid,) = (int(row[0]) for row in rows if "_stub /models/model_repository/slow/" in row[-1])
     os.kill(pid, signal.SIGKILL)
     await_processes(engine, served, {"times": {"1": 1}})
-    known = docker.memory(engine, served)
+    known = boxes.memory(engine, served)
     assert (known.limit, known.kills) == (2 << 30, 0)
     assert 0 < known.peak < known.limit
 
 
-def await_processes(engine: docker.Engine, found: docker.Found, wanted: dict[str, dict[str, int]]) -> None:
+def await_processes(engine: docker.Engine, found: boxes.Found, wanted: dict[str, dict[str, int]]) -> None:
     """Returns when these run; what was replaced or killed may take a moment to end."""
     deadline = time.monotonic() + 20
-    while (now := docker.processes(engine, found.id)) != wanted:
+    while (now := family.versions(boxes.processes(engine, found.id))) != wanted:
         assert time.monotonic() < deadline, now
         time.sleep(0.1)
 
@@ -215,16 +216,16 @@ def test_port_in_use(engine: docker.Engine, place: containers.Place, tmp_path: P
         with pytest.raises(
             errors.PipelineError, match=rf"port {other.target.ports.grpc} on 127\.0\.0\.1 is in use"
         ) as it:
-            docker.run(engine, other.wanted, say=quiet)
+            boxes.run(engine, other.wanted, say=quiet)
         assert it.value.exit_code == errors.Exit.FAILED
-    assert docker.find(engine, project=other.given.project) == ()
+    assert boxes.find(engine, project=other.given.project) == ()
 
 
 def test_missing_image(engine: docker.Engine, place: containers.Place) -> None:
     """Fault 53: an image that is not there is Unfit, and named."""
     wanted = msgspec.structs.replace(place.wanted, name="nowhere", image="triton-nowhere:1", image_id="", ports=())
     with pytest.raises(errors.Unfit, match="the image triton-nowhere:1 is not here"):
-        docker.run(engine, wanted, say=quiet)
+        boxes.run(engine, wanted, say=quiet)
 
 
 def test_gpus_without_the_toolkit(engine: docker.Engine, place: containers.Place) -> None:
@@ -232,9 +233,9 @@ def test_gpus_without_the_toolkit(engine: docker.Engine, place: containers.Place
     assert "nvidia" not in docker.facts(engine).runtimes, "this test is for an engine without NVIDIA's runtime"
     wanted = msgspec.structs.replace(place.wanted, name="gpus", ports=(), gpus=container.Gpus(count=-1))
     with pytest.raises(errors.Unfit, match="NVIDIA's container toolkit is missing") as refused:
-        docker.run(engine, wanted, say=quiet)
+        boxes.run(engine, wanted, say=quiet)
     assert "nvidia-ctk runtime configure" in refused.value.hint
-    assert [each.has.name for each in docker.find(engine, project=place.given.project)] == [place.wanted.name]
+    assert [each.has.name for each in boxes.find(engine, project=place.given.project)] == [place.wanted.name]
 
 
 def test_someone_elses_container_under_our_name(engine: docker.Engine, place: containers.Place) -> None:
@@ -248,8 +249,8 @@ def test_someone_elses_container_under_our_name(engine: docker.Engine, place: co
     )
     with containers.running(engine, stranger) as found:
         with pytest.raises(errors.PipelineError, match="a container with the name stranger is there"):
-            docker.run(engine, stranger, say=quiet)
-        known = {each.id: each.owner for each in docker.find(engine, project=place.given.project)}
+            boxes.run(engine, stranger, say=quiet)
+        known = {each.id: each.owner for each in boxes.find(engine, project=place.given.project)}
         assert known[found.id] == "0" * 32
         assert found.owner != place.given.nonce
 
@@ -259,7 +260,7 @@ def test_killed_at_its_memory_limit(engine: docker.Engine, place: containers.Pla
     wanted = msgspec.structs.replace(place.wanted, name="hungry", ports=(), command=HUNGRY, memory=64 << 20)
     with containers.running(engine, wanted) as found:
         engine.api.wait(found.id, timeout=60)
-        now = docker.look(engine, found.id)
+        now = boxes.look(engine, found.id)
         assert now
         assert (now.state.status, now.state.exit_code, now.state.oom_killed) == ("exited", 137, True)
         assert "memory limit of 64m (target.container.memory)" in now.end
@@ -270,11 +271,11 @@ def test_a_model_that_does_not_fit(engine: docker.Engine, tmp_path: Path, image:
     place = containers.place(tmp_path, image, {"memory": "200m"})
     with containers.running(engine, place.wanted) as found:
         deadline = time.monotonic() + 60
-        while not (known := docker.memory(engine, found)).kills:
-            assert time.monotonic() < deadline, docker.logs(engine, found.id)
+        while not (known := boxes.memory(engine, found)).kills:
+            assert time.monotonic() < deadline, boxes.logs(engine, found.id)
         assert str(known).startswith("the kernel killed a process ")
         assert "at the memory limit of 200m" in str(known)
-        now = docker.look(engine, found.id)
+        now = boxes.look(engine, found.id)
         assert now
         assert now.state.running
 
@@ -286,7 +287,7 @@ def test_sigterm_ignored(engine: docker.Engine, place: containers.Place) -> None
     with containers.running(engine, wanted) as found:
         time.sleep(1)  # until Python has the handler set
         began = time.monotonic()
-        state = docker.stop(engine, found, say=said.append)
+        state = boxes.stop(engine, found, say=said.append)
         took = time.monotonic() - began
     assert state
     assert (state.status, state.exit_code) == ("exited", 137)
@@ -302,7 +303,7 @@ def test_stop_answers_what_is_in_flight(engine: docker.Engine, tmp_path: Path, i
         containers.await_ready(engine, found, place.client)
         asked = pool.submit(containers.ask, port, "slow", "IN", [5.0], [1])
         time.sleep(0.7)
-        stopped = pool.submit(docker.stop, engine, found, say=quiet)
+        stopped = pool.submit(boxes.stop, engine, found, say=quiet)
         time.sleep(0.7)
         with pytest.raises((urllib.error.URLError, ConnectionError)):
             containers.ask(port, "times", "input__0", [1.0, 2.0], [1, 2])
@@ -310,10 +311,10 @@ def test_stop_answers_what_is_in_flight(engine: docker.Engine, tmp_path: Path, i
         state = stopped.result(60)
         assert state
         assert (state.status, state.exit_code) == ("exited", 0)
-        assert docker.stop(engine, found, say=quiet) == state
-        docker.remove(engine, found.id)
-        assert docker.look(engine, found.id) is None
-        docker.remove(engine, found.id)
+        assert boxes.stop(engine, found, say=quiet) == state
+        boxes.remove(engine, found.id)
+        assert boxes.look(engine, found.id) is None
+        boxes.remove(engine, found.id)
 
 
 def test_the_image_is_labelled_and_not_roots(engine: docker.Engine, image: docker.Image) -> None:

@@ -19,14 +19,15 @@ import pytest
 
 from pipeline import edges
 from pipeline.core import diff, errors, spec, state
-from pipeline.edges import embedded, inference, triton
-from pipeline.edges.embedded import ports, record, server
-from pipeline.stages import down, observe, serve
+from pipeline.edges import embedded, family, inference, ports, record, triton
+from pipeline.edges.embedded import server
+from pipeline.stages import choose, down, observe, serve
 from tests.real import modules, repository
 
 pytestmark = pytest.mark.real
 
 SAID: list[str] = []
+EMBEDDED = choose.Choice(runtime="embedded", why="the tests say so")
 
 
 class Place:
@@ -70,7 +71,9 @@ class Place:
         )
 
     def launch(self) -> embedded.Launch:
-        return serve.launch(self.project, self.spec(), Path(sys.executable))
+        made = choose.launch(self.project, self.spec(), EMBEDDED, python=Path(sys.executable))
+        assert isinstance(made, embedded.Launch)
+        return made
 
     def wanted(self) -> state.Server:
         models = {name: state.Live(digest=digest, versions=(1,)) for name, digest in sorted(self.digests.items())}
@@ -81,11 +84,11 @@ class Place:
         wanted = msgspec.structs.replace(nothing, server=self.wanted())
         return diff.changes(wanted, msgspec.structs.replace(nothing, server=observe.observe(self.project)))
 
-    def serve(self) -> embedded.Running:
+    def serve(self) -> record.Running:
         serve.serve(self.project, self.spec(), self.wanted(), self.launch(), self.changes(), say=SAID.append)
         return self.running()
 
-    def running(self) -> embedded.Running:
+    def running(self) -> record.Running:
         found = embedded.find(self.project.run)
         assert found is not None
         return found
@@ -113,7 +116,7 @@ class Place:
 
 
 def _commands() -> list[str]:
-    return [" ".join(process.argv) for process in record._all() if "triton" in " ".join(process.argv[:1])]
+    return [" ".join(process.argv) for process in family._all() if "triton" in " ".join(process.argv[:1])]
 
 
 @pytest.fixture
@@ -146,7 +149,7 @@ def test_nothing_listens_off_loopback(place: Place) -> None:
     place.add("one")
     running = place.serve()
     inodes = set()
-    for process in record.family(running.nonce):
+    for process in family.members(running.nonce):
         for entry in Path(f"/proc/{process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
@@ -368,7 +371,7 @@ def test_a_dead_stub_does_not_keep_the_server_from_ending(place: Place, monkeypa
     monkeypatch.setattr(server, "_SLACK", 1)
     running = place.serve()
     place.nonces.append(running.nonce)
-    for stub in record.family(running.nonce):
+    for stub in family.members(running.nonce):
         if stub.pid != running.pid:
             os.kill(stub.pid, signal.SIGKILL)
     with pytest.raises(errors.PipelineError):
@@ -400,11 +403,12 @@ import msgspec
 from pipeline import edges
 from pipeline.core import diff, spec, state
 from pipeline.edges import embedded
-from pipeline.stages import serve
+from pipeline.stages import choose, serve
 root = Path(sys.argv[1])
 declared = msgspec.json.decode(sys.argv[2], type=spec.Spec)
 project = edges.Project(spec=root / "pipeline.yaml")
-launch = serve.launch(project, declared, Path(sys.executable))
+where = choose.Choice(runtime="embedded", why="")
+launch = choose.launch(project, declared, where, python=Path(sys.executable))
 models = {name: state.Live(digest="d1", versions=(1,)) for name in declared.models}
 wanted = state.Server(runtime="embedded", fingerprint=embedded.fingerprint(launch), models=models)
 changes = (diff.Change(kind=diff.Kind.SERVER, act=diff.Act.ADD, subject="embedded"),)
@@ -428,7 +432,7 @@ def test_the_server_outlives_the_command_and_knows_no_secret(place: Place) -> No
     assert "every version answers: one 1" in said
     running = place.running()
     assert place.ask("one") == 2
-    for process in record.family(running.nonce):
+    for process in family.members(running.nonce):
         assert "tok-4711" not in Path(f"/proc/{process.pid}/environ").read_text()
         assert os.getsid(process.pid) != os.getsid(0)
     assert "tok-4711" not in record.path(place.project.run).read_text()

@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.edges import embedded, inference
-from pipeline.edges.embedded import handover, ports
+from pipeline.edges import embedded, handover, inference, ports, record
 from tests import traffic
 from tests.real import modules, repository
 
@@ -53,7 +52,7 @@ class Pair:
             repository.write(run / "models", "slow", modules.Slow(), text)
         self.old = self.start(0)
 
-    def start(self, which: int) -> embedded.Running:
+    def start(self, which: int) -> record.Running:
         """Starts a server, the second beside the first, and waits for all its ports."""
         launch = embedded.Launch(
             repository=self.runs[which] / "models",
@@ -66,8 +65,8 @@ class Pair:
         running = embedded.start(launch, run=self.runs[which], say=SAID.append, beside=self.old if which else None)
         deadline = time.monotonic() + 120
         while not embedded.listening(running):
-            assert embedded.alive(running), embedded.tail(running.log)
-            assert time.monotonic() < deadline, embedded.tail(running.log)
+            assert embedded.alive(running), embedded.log(running)[-20:]
+            assert time.monotonic() < deadline, embedded.log(running)[-20:]
             time.sleep(0.02)
         return running
 
@@ -111,7 +110,7 @@ def ask_slowly(protocol: inference.Protocol, pair: Pair, value: float) -> float:
     return float(inference.infer(protocol, port, "slow", 1, inputs=sent, outputs=("y__0",), timeout=60)["y__0"][0, 0])
 
 
-def replace(pair: Pair) -> embedded.Running:
+def replace(pair: Pair) -> record.Running:
     """All the steps."""
     handover.hold(pair.old)
     new = pair.start(1)

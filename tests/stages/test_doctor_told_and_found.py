@@ -107,7 +107,11 @@ models:
     declared = parse.parse_spec(text.encode(), file="pipeline.yaml")
     source = build.Resolved(kind="config", identity={})
     built = lock.Version(source=source, key="ab" * 32, files={}, golden="0")
-    locked = lock.Lock(image="", toolchain={}, models={"m": lock.Model(digest="", config="", versions={"1": built})})
+    locked = lock.Lock(
+        image=lock.Image(reference=""),
+        toolchain={},
+        models={"m": lock.Model(digest="", config="", versions={"1": built})},
+    )
     stored = store.Store(project.store, digests.Digests(project.state / "digests.json"))
     folder = stored.path(built.key)
     folder.mkdir(parents=True)

@@ -26,7 +26,7 @@ from pipeline.edges import files
 from pipeline.edges.docker import engine as engines
 from pipeline.edges.docker import images
 
-TAG = f"triton-pipeline-cpu:{pipeline.__version__}"
+TAG = images.CPU
 INPUTS = "triton-pipeline.inputs"
 TIMEOUT = 1800.0
 """Seconds in which a step of the build must say something: one of them installs torch, and says nothing."""

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -21,7 +20,6 @@ from pipeline.edges.docker import engine as engines
 from pipeline.edges.docker import form
 
 _LINE = 500
-_STUB = "triton_python_backend_stub"
 _TICK = 0.05
 _SLACK = 10.0
 
@@ -69,8 +67,17 @@ def find(engine: engines.Engine, *, project: str) -> tuple[Found, ...]:
 
     Raises Unfit where the engine does not answer.
     """
+    return _labelled(engine, container.PROJECT, project)
+
+
+def owned(engine: engines.Engine, nonce: str) -> tuple[Found, ...]:
+    """The container that was created for a nonce, if it is there. Raises Unfit where the engine does not answer."""
+    return _labelled(engine, container.OWNER, nonce)
+
+
+def _labelled(engine: engines.Engine, label: str, value: str) -> tuple[Found, ...]:
     with engines.asking(engine, "list containers"):
-        known = engine.api.containers(all=True, filters={"label": f"{container.PROJECT}={project}"})
+        known = engine.api.containers(all=True, filters={"label": f"{label}={value}"})
         ids = sorted(str(each["Id"]) for each in known)
     return tuple(found for each in ids if (found := look(engine, each)) is not None)
 
@@ -94,6 +101,17 @@ def look(engine: engines.Engine, identity: str) -> Found | None:
             state=form.state(told),
             inherited=form.variables((image.get("Config") or {}).get("Env")),
         )
+
+
+def runs(engine: engines.Engine, identity: str) -> bool:
+    """Whether a container runs. Raises Unfit where the engine does not answer."""
+    from docker.errors import NotFound  # noqa: PLC0415
+
+    with engines.asking(engine, "show a container"):
+        try:
+            return bool(engine.api.inspect_container(identity)["State"]["Running"])
+        except NotFound:
+            return False
 
 
 def run(engine: engines.Engine, wanted: container.Container, *, say: edges.Say) -> Found:
@@ -121,13 +139,16 @@ def run(engine: engines.Engine, wanted: container.Container, *, say: edges.Say) 
     return found
 
 
-def stop(engine: engines.Engine, found: Found, *, say: edges.Say) -> form.State | None:
-    """Ends what runs in it: SIGTERM, then, after its own `stop_seconds`, SIGKILL. The container stays.
+def stop(engine: engines.Engine, found: Found, *, say: edges.Say, at_once: bool = False) -> form.State | None:
+    """Ends what runs in it: SIGTERM, then, after its own `stop_seconds`, SIGKILL; only this if `at_once`. It stays.
 
     Returns how it ended, None where it is gone. Raises PipelineError where not even the kill ends it.
     """
-    seconds = found.has.stop_seconds or container.STOP_SLACK
-    if found.state.status in {"running", "paused", "restarting"}:
+    seconds = 0 if at_once else found.has.stop_seconds or container.STOP_SLACK
+    if at_once:
+        say(f"killing the container {found.has.name}: what runs in it does not answer")
+        _quietly(engine, "kill the container", "kill", found.id)
+    elif found.state.status in {"running", "paused", "restarting"}:
         say(f"stopping the container {found.has.name}: requests in flight have {seconds - container.STOP_SLACK} s")
         _quietly(engine, "stop the container", "stop", found.id, timeout=seconds)
     left = _ended(engine, found.id)
@@ -138,7 +159,7 @@ def stop(engine: engines.Engine, found: Found, *, say: edges.Say) -> form.State 
     if left is not None and left.state.running:
         msg = f"the container {found.has.name} does not end"
         raise errors.PipelineError(msg, hint="Restart the engine: sudo systemctl restart docker.")
-    if left is not None and left.state.exit_code == 137 and not left.state.oom_killed:
+    if left is not None and left.state.exit_code == 137 and not left.state.oom_killed and not at_once:
         say(f"the server in {found.has.name} did not end by itself: it was killed")
     return left.state if left else None
 
@@ -160,21 +181,11 @@ def logs(engine: engines.Engine, identity: str, lines: int = 40) -> tuple[str, .
     return tuple(engines.clean(line)[:_LINE] for line in raw.decode("utf-8", "replace").splitlines())
 
 
-def processes(engine: engines.Engine, identity: str) -> dict[str, dict[str, int]]:
-    """How many processes serve each version of each model: Triton's stubs have the version's file in their words.
-
-    Raises PipelineError where it does not run.
-    """
+def processes(engine: engines.Engine, identity: str) -> tuple[tuple[str, ...], ...]:
+    """The words of every process in a container. Raises PipelineError where it does not run."""
     with engines.asking(engine, "list the processes"):
         told = engine.api.top(identity, ps_args="-eo pid,args")
-    found: dict[str, dict[str, int]] = {}
-    for row in told["Processes"] or ():
-        words = str(row[-1]).split()
-        if len(words) > 1 and PurePosixPath(words[0]).name == _STUB:
-            folder = PurePosixPath(words[1]).parent
-            versions = found.setdefault(folder.parent.name, {})
-            versions[folder.name] = versions.get(folder.name, 0) + 1
-    return found
+    return tuple(tuple(str(row[-1]).split()) for row in told["Processes"] or ())
 
 
 def memory(engine: engines.Engine, found: Found) -> Memory:

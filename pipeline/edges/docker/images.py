@@ -12,10 +12,14 @@ from typing import Any
 
 import msgspec
 
+import pipeline
 from pipeline import edges
 from pipeline.core import errors
 from pipeline.edges.docker import engine as engines
 from pipeline.edges.docker import form
+
+CPU = f"triton-pipeline-cpu:{pipeline.__version__}"
+"""The pipeline's own image, for machines without a GPU; `build` makes it."""
 
 _SPEAK = 5.0
 _PAUSES = (1.0, 5.0, 15.0, 30.0)
@@ -104,6 +108,18 @@ def find(engine: engines.Engine, reference: str) -> Image | None:
             labels=dict(config.get("Labels") or {}),
             size=told["Size"],
         )
+
+
+def digest(engine: engines.Engine, reference: str) -> str:
+    """The digest that the registry has under a name, with nothing pulled; empty where it cannot be asked."""
+    from docker.errors import APIError  # noqa: PLC0415
+
+    with engines.asking(engine, "ask the registry"):
+        try:
+            told = engine.api.inspect_distribution(reference)
+        except APIError:
+            return ""
+        return str(told["Descriptor"]["digest"])
 
 
 def pull(engine: engines.Engine, reference: str, *, limit: float, say: edges.Say) -> Image:

@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from pipeline.core import build, spec
+from pipeline.edges import record
 from pipeline.edges.embedded import toolkit
 
-ADDRESS = "127.0.0.1"
 _PASSED = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 """What the server gets of this process's environment: nothing that could be a secret."""
 
@@ -25,9 +25,9 @@ _FIXED = (
     "--exit-on-error=false",
     # The configs are whole. Completion would start each model's stub twice, and import torch twice.
     "--disable-auto-complete-config",
-    f"--http-address={ADDRESS}",
-    f"--grpc-address={ADDRESS}",
-    f"--metrics-address={ADDRESS}",
+    f"--http-address={record.LOOPBACK}",
+    f"--grpc-address={record.LOOPBACK}",
+    f"--metrics-address={record.LOOPBACK}",
     "--allow-sagemaker=false",
     "--allow-vertex-ai=false",
     "--allow-gpu-metrics=false",

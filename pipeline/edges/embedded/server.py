@@ -14,12 +14,14 @@ from pathlib import Path
 import msgspec
 
 from pipeline import edges
-from pipeline.core import errors
-from pipeline.edges import files
-from pipeline.edges.embedded import launch, log, ports, record, toolkit
+from pipeline.core import errors, serverlog
+from pipeline.edges import family, files, ports, record
+from pipeline.edges.embedded import launch, toolkit
 
+NAME = "embedded"
 _SHARED = Path("/dev/shm")  # noqa: S108 - where Triton's Python backend keeps its regions
 _SLACK = 10.0
+_WINDOW = 1 << 20
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """Servers that this very process spawned: whoever ends one must reap it."""
 
@@ -31,14 +33,14 @@ def start(wanted: launch.Launch, *, run: Path, say: edges.Say, beside: record.Ru
     `run` gets the record and the log. Raises Unfit where the environment lacks a part, PipelineError where a server
     of this record runs already, where a port is in use, or where the program does not start. Nothing is left then.
     """
-    if record.find(run) is not None:
+    if find(run) is not None:
         msg = "a server of this project runs already"
         raise errors.PipelineError(msg, hint="Stop it with `down` first.")
     tidy(run)
     kit = toolkit.find(wanted.python)
     _check_python(wanted.python)
     backends = toolkit.backends(wanted.backends, wanted.python)
-    ports.check(wanted.ports, launch.ADDRESS, beside.pid if beside else None)
+    ports.check(wanted.ports, record.LOOPBACK, beside.pid if beside else None)
     nonce = secrets.token_hex(16)
     intent = record.Record(
         nonce=nonce, fingerprint=launch.fingerprint(wanted), ports=wanted.ports, stop_timeout=wanted.stop_timeout
@@ -48,19 +50,41 @@ def start(wanted: launch.Launch, *, run: Path, say: edges.Say, beside: record.Ru
     try:
         words = launch.command(wanted, server=kit.server, backends=backends, nonce=nonce)
         pid = _spawn(words, launch.environment(wanted.python, kit.libraries), run=run, folder=backends)
-        found = record.process(pid)
+        found = family.process(pid)
         record.write(run, msgspec.structs.replace(intent, pid=pid, started=found.started if found else 0))
-        running = record.find(run)
+        running = find(run)
     except BaseException:
         tidy(run)
         raise
     if running is None:
-        tail = log.tail(run / "server.log")
+        tail = serverlog.tail(_lines(run / "server.log"))
         tidy(run)
         msg = "the server ended at once"
         raise errors.PipelineError(msg, hint="Its last words are above.", details=tail)
-    say(f"started Triton, pid {pid}, HTTP on {launch.ADDRESS}:{wanted.ports.http}, log in {run / 'server.log'}")
+    say(f"started Triton, pid {pid}, HTTP on {record.LOOPBACK}:{wanted.ports.http}, log in {run / 'server.log'}")
     return running
+
+
+def find(run: Path) -> record.Running | None:
+    """The server that runs, or None. A record of a process that is gone, or is another one, gives None."""
+    known = _known(run)
+    leader = family.leader(known.nonce, known.pid, known.started) if known else None
+    return record.running(known, run, pid=leader.pid, started=leader.started) if known and leader else None
+
+
+def lost(run: Path) -> str:
+    """What became of a server that was started here and not stopped; empty where it runs, or none was."""
+    return "ended" if _known(run) is not None and find(run) is None else ""
+
+
+def processes(running: record.Running) -> dict[str, dict[str, int]]:
+    """How many processes serve each version of each model."""
+    return family.versions(each.argv for each in family.members(running.nonce))
+
+
+def log(running: record.Running) -> list[str]:
+    """The last lines that it wrote, a megabyte at the most."""
+    return _lines(running.log)
 
 
 def stop(running: record.Running, *, timeout: float, say: edges.Say) -> None:
@@ -82,12 +106,12 @@ def kill(running: record.Running) -> None:
 
 def tidy(run: Path) -> None:
     """Removes what is left of the recorded server: its processes, its shared memory, its record."""
-    left = record.read(run)
+    left = _known(run)
     if left is None:
         return
     deadline = time.monotonic() + _SLACK
-    while (family := record.family(left.nonce)) and time.monotonic() < deadline:  # while it lives it starts others
-        for each in family:
+    while (members := family.members(left.nonce)) and time.monotonic() < deadline:  # while it lives it starts others
+        for each in members:
             _kill(each, left.nonce)
     child = _children.pop(left.pid, None)
     if child is not None:
@@ -96,17 +120,7 @@ def tidy(run: Path) -> None:
     for path in _SHARED.glob(f"pipeline_{left.nonce}_*"):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
-    with files.guard("remove", record.path(run)):
-        record.path(run).unlink(missing_ok=True)
-
-
-def adopt(running: record.Running, run: Path) -> record.Running:
-    """Makes a server that was started with a record elsewhere the one whose record lies in `run`."""
-    with files.guard("move", running.run):
-        running.log.replace(run / running.log.name)
-        record.path(running.run).replace(record.path(run))
-        files.sync(run)
-    return msgspec.structs.replace(running, run=run)
+    record.remove(run)
 
 
 def alive(running: record.Running) -> bool:
@@ -114,7 +128,7 @@ def alive(running: record.Running) -> bool:
     child = _children.get(running.pid)
     if child is not None:
         child.poll()
-    found = record.process(running.pid)
+    found = family.process(running.pid)
     return found is not None and found.started == running.started
 
 
@@ -126,6 +140,21 @@ def answering(running: record.Running) -> bool:
 def listening(running: record.Running) -> bool:
     """Whether the server listens on all its ports; the metrics come some 50 ms after HTTP."""
     return ports.held([running.ports.http, running.ports.grpc, running.ports.metrics], running.pid)
+
+
+def _known(run: Path) -> record.Record | None:
+    known = record.read(run)
+    return known if known is not None and known.runtime == NAME else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _WINDOW))
+            return file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
 
 
 def _spawn(words: list[str], environment: dict[str, str], *, run: Path, folder: Path) -> int:
@@ -168,18 +197,18 @@ def _signal(running: record.Running, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(running.pid)
         try:
-            found = record.process(running.pid)
+            found = family.process(running.pid)
             if found is not None and found.started == running.started:
                 signal.pidfd_send_signal(descriptor, number)
         finally:
             os.close(descriptor)
 
 
-def _kill(each: record.Process, nonce: str) -> None:
+def _kill(each: family.Process, nonce: str) -> None:
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(each.pid)
         try:
-            if any(other.started == each.started and other.pid == each.pid for other in record.family(nonce)):
+            if any(other.started == each.started and other.pid == each.pid for other in family.members(nonce)):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                 select.select([descriptor], [], [], _SLACK)
         finally:

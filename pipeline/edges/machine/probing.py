@@ -54,6 +54,11 @@ def probe(
     return machine.Machine(**found, unknown=dict(sorted(unknown.items())))  # type: ignore[arg-type]
 
 
+def has_gpu(limit: float) -> bool:
+    """Whether NVIDIA's driver works here, asked for `limit` seconds."""
+    return here.driver(limit).state == "works"
+
+
 def _gather(probes: Mapping[str, Callable[[], object]], limit: float) -> tuple[dict[str, object], dict[str, str]]:
     """The probes' answers by name, and for those without one the reason."""
     answers: queue.SimpleQueue[tuple[str, object, str]] = queue.SimpleQueue()

@@ -4,7 +4,7 @@ What is wanted was decided before; which process, and how it is asked, is the ed
 new server, `changing` the running one to what is wanted, `proof` says when either has got there.
 """
 
-from pipeline.stages.serve.changing import change, recover, serve
-from pipeline.stages.serve.starting import candidate, launch, start
+from pipeline.stages.serve.changing import NEXT, change, gapless, recover, serve
+from pipeline.stages.serve.starting import candidate, start
 
-__all__ = ["candidate", "change", "launch", "recover", "serve", "start"]
+__all__ = ["NEXT", "candidate", "change", "gapless", "recover", "serve", "start"]

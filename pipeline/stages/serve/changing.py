@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import edges
-from pipeline.core import diff, errors, spec, state
-from pipeline.edges import embedded, repository, triton
+from pipeline.core import diff, errors, serverlog, spec, state
+from pipeline.edges import handover, record, repository, runtimes, triton
 from pipeline.stages.serve import proof, starting
 
 NEXT = "next"
@@ -18,7 +18,7 @@ def serve(  # noqa: PLR0913 - what is wanted, and what that changes
     project: edges.Project,
     declared: spec.Spec,
     wanted: state.Server,
-    planned: embedded.Launch,
+    planned: runtimes.Launch,
     changes: Sequence[diff.Change],
     *,
     say: edges.Say,
@@ -31,13 +31,13 @@ def serve(  # noqa: PLR0913 - what is wanted, and what that changes
     """
     acts = {change.act for change in changes if change.kind is diff.Kind.SERVER}
     loads = [change for change in changes if change.kind is diff.Kind.LOAD]
-    running = embedded.find(project.run)
+    running = runtimes.find(project.run)
     mute = any(
         each.path == "process" for change in changes if change.kind is diff.Kind.SERVER for each in change.fields
     )
     if acts and running is not None and mute:
         # Beside it the new server would lose each connection that the kernel hands the old one.
-        embedded.stop(running, timeout=0, say=say)
+        runtimes.of(running).stop(running, timeout=0, say=say)
         starting.start(project.run, declared, wanted.models, planned, say=say)
     elif acts and running is not None:
         _replace(running, declared, wanted.models, planned, say)
@@ -50,7 +50,7 @@ def serve(  # noqa: PLR0913 - what is wanted, and what that changes
 
 
 def change(  # noqa: PLR0913 - what is wanted, and where
-    running: embedded.Running,
+    running: record.Running,
     declared: spec.Spec,
     wanted: Mapping[str, state.Live],
     folder: Path,
@@ -64,7 +64,7 @@ def change(  # noqa: PLR0913 - what is wanted, and where
     Raises PipelineError, with a finding for each model that is not what is wanted, or does not answer.
     """
     limit = declared.target.ready_timeout
-    client = triton.Client(port=running.ports.http, timeout=limit)
+    client = triton.Client(port=running.ports.http, address=running.address, timeout=limit)
     client.expect(running.name)
     for name in changed:
         say(f"loading {name}")
@@ -73,7 +73,7 @@ def change(  # noqa: PLR0913 - what is wanted, and where
             client.load(name, timeout=limit)
         except errors.PipelineError as error:
             raise proof.failed(
-                running, [proof.finding(name, None, embedded.reason(error.message))], error.message
+                running, [proof.finding(name, None, serverlog.reason(error.message))], error.message
             ) from error
     for name in gone:
         say(f"unloading {name}")
@@ -82,68 +82,75 @@ def change(  # noqa: PLR0913 - what is wanted, and where
     proof.remember(running, client, folder, changed, gone)
 
 
+def gapless(old: record.Running, planned: runtimes.Launch) -> bool:
+    """Whether another server can take this one's place with no failed request: on ports of its own, or on the same
+    ones where the two can share them."""
+    if not {*_numbers(old.ports)} & {*_numbers(planned.ports)}:
+        return True
+    same = (old.ports.http, old.ports.grpc) == (planned.ports.http, planned.ports.grpc)
+    return same and runtimes.shared(old, planned) and runtimes.of(old).alive(old) and handover.able(old)
+
+
 def _replace(
-    old: embedded.Running,
+    old: record.Running,
     declared: spec.Spec,
     wanted: Mapping[str, state.Live],
-    planned: embedded.Launch,
+    planned: runtimes.Launch,
     say: edges.Say,
 ) -> None:
     """Another server in the old one's place: started beside it and proven, if the machine can do that.
 
     Raises what `start` raises; the old server goes on serving then, unless the two could not run side by side.
     """
-    same = (old.ports.http, old.ports.grpc) == (planned.ports.http, planned.ports.grpc)
-    apart = not {*_numbers(old.ports)} & {*_numbers(planned.ports)}
-    if apart or (same and embedded.alive(old) and embedded.handover.able(old)):
+    if gapless(old, planned):
         _beside(old, declared, wanted, planned, say)
     else:
         say("the two servers cannot share a port here: requests fail until the new one is ready")
-        embedded.stop(old, timeout=old.stop_timeout, say=say)
+        runtimes.of(old).stop(old, timeout=old.stop_timeout, say=say)
         starting.start(old.run, declared, wanted, planned, say=say)
 
 
 def _beside(
-    old: embedded.Running,
+    old: record.Running,
     declared: spec.Spec,
     wanted: Mapping[str, state.Live],
-    planned: embedded.Launch,
+    planned: runtimes.Launch,
     say: edges.Say,
 ) -> None:
     """The new server is started beside the old one and proven, then takes its connections over."""
     shared = old.ports.http == planned.ports.http
     try:
         if shared:
-            embedded.handover.hold(old)
+            handover.hold(old)
         new = starting.start(old.run / NEXT, declared, wanted, planned, say=say, beside=old)
         if shared:
-            embedded.handover.switch(old)
+            handover.switch(old)
     except BaseException:
         if shared:
-            embedded.handover.resume(old)
+            handover.resume(old)
         raise
     say("the new server takes over")
     if shared:
-        left = embedded.handover.drain(old, timeout=old.stop_timeout)
+        left = handover.drain(old, timeout=old.stop_timeout)
         if left.http or left.grpc:
             say(f"{left.http} HTTP and {left.grpc} gRPC connections did not end in time: they are cut")
-    embedded.stop(old, timeout=old.stop_timeout, say=say)
-    embedded.handover.release(new)
-    embedded.adopt(new, old.run)
+    runtimes.of(old).stop(old, timeout=old.stop_timeout, say=say)
+    handover.release(new)
+    record.adopt(new, old.run)
 
 
 def recover(run: Path, say: edges.Say) -> None:
     """Ends what a run that died while it replaced a server has left: one server stays, the old one where it lives."""
-    new = embedded.find(run / NEXT)
-    old = embedded.find(run)
-    if old is not None and (new is not None or embedded.recorded(run / NEXT)):
+    new = runtimes.find(run / NEXT)
+    old = runtimes.find(run)
+    if old is not None and (new is not None or record.read(run / NEXT) is not None):
         say("a server that was to take over is ended: the old one goes on")
-        embedded.tidy(run / NEXT)
-        embedded.handover.resume(old)
+        runtimes.tidy(run / NEXT)
+        handover.resume(old)
     elif new is not None:
-        embedded.tidy(run)
-        embedded.handover.release(new)
-        embedded.adopt(new, run)
+        runtimes.tidy(run)
+        handover.release(new)
+        record.adopt(new, run)
 
 
 def _numbers(ports: spec.Ports) -> tuple[int, int, int]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipeline.core import build, errors, findings, spec, state
-from pipeline.edges import embedded, repository, triton
+from pipeline.core import build, errors, findings, serverlog, spec, state
+from pipeline.edges import record, repository, runtimes, triton
 
 
 def prove(
-    running: embedded.Running,
+    running: record.Running,
     client: triton.Client,
     declared: spec.Spec,
     wanted: Mapping[str, state.Live],
@@ -22,7 +22,7 @@ def prove(
         for version in model.versions:
             status = known.get((name, version)) or known.get((name, None))
             if status is None or status.state != "READY":
-                why = embedded.reason(status.reason) if status else ""
+                why = serverlog.reason(status.reason) if status else ""
                 found.append(finding(name, version, why or "Triton does not have it"))
     if found:
         raise failed(running, [*found, *from_log(running, {each.model for each in found})], "")
@@ -38,15 +38,15 @@ def prove(
 
 
 def remember(
-    running: embedded.Running, client: triton.Client, folder: Path, names: Iterable[str], gone: Iterable[str] = ()
-) -> embedded.Running:
+    running: record.Running, client: triton.Client, folder: Path, names: Iterable[str], gone: Iterable[str] = ()
+) -> record.Running:
     """Writes down what was loaded and seen to answer, so that a later look tells what was changed since."""
     seen = {
-        name: embedded.Loaded(folder=repository.identity(folder, name), config=build.digest(client.config(name)))
+        name: record.Loaded(folder=repository.identity(folder, name), config=build.digest(client.config(name)))
         for name in names
     }
     kept = {name: known for name, known in running.loaded.items() if name not in set(gone)}
-    return embedded.remember(running, kept | seen)
+    return record.remember(running, kept | seen)
 
 
 def _ask(client: triton.Client, declared: spec.Spec, name: str, version: int) -> findings.Finding | None:
@@ -66,13 +66,13 @@ def _ask(client: triton.Client, declared: spec.Spec, name: str, version: int) ->
     try:
         client.answers(name, version, tensors)
     except errors.PipelineError as error:
-        return finding(name, version, embedded.reason(error.message), rule="model-does-not-answer")
+        return finding(name, version, serverlog.reason(error.message), rule="model-does-not-answer")
     return None
 
 
-def from_log(running: embedded.Running, models: Iterable[str | None] | None = None) -> list[findings.Finding]:
+def from_log(running: record.Running, models: Iterable[str | None] | None = None) -> list[findings.Finding]:
     """The reasons in the server's log; with `models`, only those about the configs of these."""
-    found = embedded.faults(running.log)
+    found = serverlog.faults(runtimes.of(running).log(running))
     if models is not None:
         asked = set(models)
         found = tuple(fault for fault in found if fault.model in asked and fault.version is None)
@@ -84,7 +84,7 @@ def finding(model: str | None, version: int | None, why: str, rule: str = "model
     return findings.Finding(rule=rule, message=why, model=model, version=version)
 
 
-def failed(running: embedded.Running, found: Iterable[findings.Finding], message: str) -> errors.PipelineError:
+def failed(running: record.Running, found: Iterable[findings.Finding], message: str) -> errors.PipelineError:
     """The error with all findings, and the log's last lines where there is no finding to show."""
     found = tuple(dict.fromkeys(found))
     first = found[0] if found else None
@@ -93,6 +93,8 @@ def failed(running: embedded.Running, found: Iterable[findings.Finding], message
         message = f"Triton does not serve {place}: {first.message}"
     elif first is not None:
         message = f"{message}: {first.message}"
-    details = () if found else embedded.tail(running.log)
+    trouble = runtimes.trouble(running)
+    message = f"{message}: {trouble}" if trouble else message
+    details = () if found else serverlog.tail(runtimes.of(running).log(running))
     hint = f"The whole log is {running.log}."
     return errors.PipelineError(message, hint=hint, details=details, found=found)

@@ -12,7 +12,8 @@ import select
 import socket
 import time
 
-from pipeline.edges.embedded import record, sockets
+from pipeline.edges import record
+from pipeline.edges.handover import sockets
 
 _TICK = 0.001
 _QUIET = 1.0

@@ -1,14 +1,15 @@
-"""Triton's own log: its last lines, and the reasons in it. What a reason means for the spec is not known here."""
+"""Triton's own log: its last lines, and the reasons in it. What a reason means for the spec is not known here.
+
+The lines are read by whoever runs the server.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-_WINDOW = 1 << 20
 _LINE = 500
 _VERSION = re.compile(r"failed to load '(?P<model>[^']*)' version (?P<version>\d+): (?P<reason>.*)")
 _MODEL = re.compile(r"(?:Poll failed for model directory|failed to poll model) '(?P<model>[^']*)': (?P<reason>.*)")
@@ -28,21 +29,21 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-def tail(log: Path, lines: int = 20) -> tuple[str, ...]:
-    """The last lines, with control characters escaped; empty where there is no log."""
-    return tuple(_escape(line)[:_LINE] for line in _read(log)[-lines:])
+def tail(lines: Sequence[str], count: int = 20) -> tuple[str, ...]:
+    """The last lines, with control characters escaped."""
+    return tuple(_escape(line)[:_LINE] for line in lines[-count:])
 
 
-def faults(log: Path) -> tuple[Fault, ...]:
+def faults(lines: Iterable[str]) -> tuple[Fault, ...]:
     """Each reason once, in the log's order."""
-    return tuple(dict.fromkeys(_faults(_read(log))))
+    return tuple(dict.fromkeys(_faults(lines)))
 
 
-def loading(log: Path) -> tuple[tuple[str, int], ...]:
+def loading(lines: Iterable[str]) -> tuple[tuple[str, int], ...]:
     """The models and versions whose first load has begun and, as far as the log says, not ended."""
     begun: dict[tuple[str, int], None] = {}
     ended: set[str] = set()
-    for line in _read(log):
+    for line in lines:
         if found := _LOADING.search(line):
             begun[found["model"], int(found["version"])] = None
         elif found := _LOADED.search(line) or _VERSION.search(line):
@@ -61,7 +62,7 @@ def reason(text: str) -> str:
     return _escape(text.replace("\\n", " ").replace('\\"', '"').strip(" ;"))
 
 
-def _faults(lines: list[str]) -> Iterator[Fault]:
+def _faults(lines: Iterable[str]) -> Iterator[Fault]:
     for line in lines:
         if found := _VERSION.search(line):
             yield Fault(model=found["model"], version=int(found["version"]), reason=reason(found["reason"]))
@@ -69,16 +70,6 @@ def _faults(lines: list[str]) -> Iterator[Fault]:
             yield Fault(model=found["model"], version=None, reason=reason(found["reason"]))
         elif found := _SERVER.search(_HEAD.sub("", line)) or _CORE.match(line):
             yield Fault(model=None, version=None, reason=reason(found["reason"]))
-
-
-def _read(log: Path) -> list[str]:
-    try:
-        with log.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - _WINDOW))
-            return file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
 
 
 def _escape(text: str) -> str:

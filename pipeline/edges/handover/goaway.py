@@ -11,7 +11,8 @@ from __future__ import annotations
 import socket
 import time
 
-from pipeline.edges.embedded import record, sockets
+from pipeline.edges import record
+from pipeline.edges.handover import sockets
 
 _FRAME = b"\0\0\x08" + b"\x07" + b"\0" + b"\0\0\0\0" + b"\x7f\xff\xff\xff" + b"\0\0\0\0"
 """Length 8, type GOAWAY, no flags, stream 0; the last stream, NO_ERROR."""

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.core import errors
-from pipeline.edges.embedded import record
+from pipeline.edges import family, record
 
 LISTEN, ESTABLISHED = "0A", "01"
 _PIDFD_GETFD = 438
@@ -70,7 +70,7 @@ def take(running: record.Running, descriptor: int) -> socket.socket:
     """
     process = os.pidfd_open(running.pid)
     try:
-        alive = record.process(running.pid)
+        alive = family.process(running.pid)
         if alive is None or alive.started != running.started:
             raise ProcessLookupError(running.pid)
         taken = _LIBC.syscall(_PIDFD_GETFD, process, descriptor, 0)

@@ -24,7 +24,8 @@ import time
 import msgspec
 
 from pipeline.core import errors
-from pipeline.edges.embedded import goaway, launch, record, relay, sockets
+from pipeline.edges import record
+from pipeline.edges.handover import goaway, relay, sockets
 
 PROVER = "127.0.0.2"
 """New connections from this address reach the new server while `hold` keeps all others with the old one."""
@@ -134,7 +135,7 @@ def _end(old: record.Running, port: int, descriptor: int, name: str, deadline: f
         if port == old.ports.grpc:
             goaway.send(old, descriptor, deadline=deadline)
         else:
-            place = (launch.ADDRESS, port)
+            place = (record.LOOPBACK, port)
             relay.retire(old, (descriptor, name), place=place, deadline=deadline, idle=IDLE)
 
 
@@ -144,4 +145,4 @@ def _silence(listener: socket.socket, port: int) -> None:
     A connected socket does not keep others from listening on its port (`socket(7)`, SO_REUSEADDR, which Triton sets).
     """
     listener.shutdown(socket.SHUT_RD)
-    listener.connect_ex((launch.ADDRESS, port))
+    listener.connect_ex((record.LOOPBACK, port))
