@@ -23,7 +23,7 @@ def differences(
     Its name and its labels are nobody's concern, nor its own nonce, nor which models it loaded when it started.
     """
     return tuple(
-        Difference(option=name, wanted=_shown(mine), found=_shown(theirs))
+        Difference(option=name, wanted=_shown(name, mine), found=_shown(name, theirs))
         for name in container.Container.__struct_fields__
         if (mine := _compared(wanted, name, inherited)) != (theirs := _compared(found, name, inherited))
     )
@@ -44,5 +44,10 @@ def _compared(each: container.Container, name: str, inherited: dict[str, str]) -
             return value
 
 
-def _shown(value: object) -> str:
+_SIZES = frozenset({"memory", "shm_size", "log_size"})
+
+
+def _shown(name: str, value: object) -> str:
+    if name in _SIZES and isinstance(value, int):
+        return container.shown_size(value)
     return value if isinstance(value, str) else msgspec.json.encode(value, order="deterministic").decode()

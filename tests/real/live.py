@@ -62,6 +62,12 @@ def digest(made: project.Project, model: str = "tiny") -> str | None:
     return triton.Client(port=made.ports[0]).digest(model)
 
 
+def nonce(made: project.Project) -> str:
+    """What tells the running server from every other, whichever runtime it has."""
+    found: str = json.loads((made.root / ".pipeline/run/server.json").read_text())["nonce"]
+    return found
+
+
 def pid(made: project.Project) -> int:
     """The running server's process."""
     found: int = json.loads((made.root / ".pipeline/run/server.json").read_text())["pid"]

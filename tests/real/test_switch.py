@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from pipeline.edges import triton
 from tests import project
-from tests.real import live
+from tests.real import live, switching
 
 pytestmark = pytest.mark.real
 
@@ -25,52 +24,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[project.Project]:
 
 def test_back_and_forth_under_traffic(made: project.Project) -> None:
     """Rollback and apply, twice each, with clients over both protocols (rows 41, 43)."""
-    back_and_forth(made, rounds=2)
+    switching.back_and_forth(made, rounds=2)
 
 
 @pytest.mark.full
 def test_forty_switches_of_minilm(tmp_path: Path) -> None:
     """Twenty times forward, twenty times back, with real weights: the second release does not normalize."""
-    made = project.make(tmp_path / "project", spec=minilm())
+    made = project.make(tmp_path / "project", spec=switching.minilm())
     made.good("apply")
     try:
         made.edit("normalize: true", "normalize: false")
         made.good("apply", "--accept-goldens")
-        back_and_forth(made, rounds=20, model="minilm", version="1", count=40)
+        switching.back_and_forth(made, rounds=20, model="minilm", version="1", count=40)
     finally:
         made.good("down")
-
-
-def minilm() -> str:
-    """The sample's model alone, as a spec for `project.make`."""
-    text = (project.HOME / "pipeline.yaml").read_text()
-    head, models = project.SPEC[: project.SPEC.index("models:")], text[text.index("  minilm:") :]
-    return head + "models:\n" + models.replace("{", "{{").replace("}", "}}")
-
-
-def back_and_forth(
-    made: project.Project, *, rounds: int, model: str = "tiny", version: str = "2", count: int = 100
-) -> None:
-    """Switches, and looks at every answer that a client got: at least `count` after each switch."""
-    locks = {"old": live.release_lock(made, 1), "new": live.release_lock(made, 2)}
-    questions, new = live.golden(made, locks["new"], model, version)
-    known = {"old": live.golden(made, locks["old"], model, version)[1], "new": new}
-    before = live.pid(made)
-    moments = []
-    with live.clients(made, known, questions, model) as flow:
-        for _ in range(rounds):
-            for label, words in (("old", ["rollback"]), ("new", ["apply"])):
-                made.good(*words)
-                assert live.digest(made, model) == locks[label]["models"][model]["digest"]
-                moments.append((label, time.monotonic()))
-                flow.proceed(count)
-                moments.append((label, time.monotonic()))
-    assert flow.failed == []
-    assert set(flow.counts) == {"old", "new"}
-    assert live.pid(made) == before
-    for (label, began), (_, ended) in zip(moments[::2], moments[1::2], strict=True):
-        answers = {each.label for each in flow.requests if began < each.began < each.ended < ended}
-        assert answers == {label}, "no answer of the other release after a switch was reported"
 
 
 EDITS = {
@@ -83,7 +50,7 @@ EDITS = {
 def test_config_changes_under_traffic(made: project.Project, name: str) -> None:
     """A change of the config alone is a load: nothing is exported, no request fails, the process stays."""
     questions, answers = live.golden(made, live.lock(made))
-    before, text = live.pid(made), (made.root / "pipeline.yaml").read_text()
+    before, text = live.nonce(made), (made.root / "pipeline.yaml").read_text()
     with live.clients(made, {"same": answers}, questions) as flow:
         made.edit(*EDITS[name])
         ended = made.run("apply")
@@ -95,7 +62,7 @@ def test_config_changes_under_traffic(made: project.Project, name: str) -> None:
         flow.proceed(50)
     assert flow.failed == []
     assert set(flow.counts) == {"same"}
-    assert live.pid(made) == before
+    assert live.nonce(made) == before
 
 
 def test_versions_come_and_go_under_latest(tmp_path: Path) -> None:
@@ -132,7 +99,7 @@ def test_versions_come_and_go_under_latest(tmp_path: Path) -> None:
 def test_another_server_takes_over_under_traffic(made: project.Project) -> None:
     """What only a new server can change: it is started beside the old one, proven, and takes over the same ports."""
     questions, answers = live.golden(made, live.lock(made))
-    before, text = live.pid(made), (made.root / "pipeline.yaml").read_text()
+    before, text = live.nonce(made), (made.root / "pipeline.yaml").read_text()
     with (
         live.clients(made, {"same": answers}, questions) as kept,
         live.clients(made, {"same": answers}, questions, fresh=True, http_clients=1, grpc_clients=1) as fresh,
@@ -141,7 +108,7 @@ def test_another_server_takes_over_under_traffic(made: project.Project) -> None:
         made.good("apply")
         kept.proceed(50)
         fresh.proceed(20)
-    assert live.pid(made) != before
+    assert live.nonce(made) != before
     assert kept.failed == fresh.failed == []
     assert set(kept.counts) == set(fresh.counts) == {"same"}
     assert made.good("plan").startswith("No changes.")

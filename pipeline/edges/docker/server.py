@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import secrets
 import stat
 import time
@@ -156,14 +157,19 @@ def alive(running: record.Running) -> bool:
     return containers.runs(_engine(), running.container)
 
 
-def answering(_running: record.Running) -> bool:
-    """Whether it can be asked. On its ports the engine itself may listen from the start: only asking tells more."""
-    return True
+def answering(running: record.Running) -> bool:
+    """Whether it, and nobody else, listens on its HTTP port, as far as that can be seen.
+
+    On the ports of a network of its own the engine listens from the start, and whose sockets are whose in the machine's
+    network only root sees: there only asking tells more.
+    """
+    return not _seen(running) or ports.held([running.ports.http], running.pid)
 
 
-def listening(_running: record.Running) -> bool:
-    """As `answering`."""
-    return True
+def listening(running: record.Running) -> bool:
+    """The same of all its ports."""
+    every = [running.ports.http, running.ports.grpc, running.ports.metrics]
+    return not _seen(running) or ports.held(every, running.pid)
 
 
 def processes(running: record.Running) -> dict[str, dict[str, int]]:
@@ -188,6 +194,10 @@ def trouble(running: record.Running) -> str:
 @functools.cache
 def _engine() -> engines.Engine:
     return engines.connect()
+
+
+def _seen(running: record.Running) -> bool:
+    return bool(running.pid) and os.access(f"/proc/{running.pid}/fd", os.R_OK)
 
 
 def _target(launch: Launch) -> spec.Target:
