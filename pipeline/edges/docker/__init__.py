@@ -1,7 +1,8 @@
 """The docker runtime's edge: an engine, its images, and the containers of this project on it.
 
 What other rooms may use is named here; how it is done lies in the modules: `engine` connects and translates refusals,
-`form` is the API's form of a container, `containers` and `images` do the work, `build` makes the CPU image.
+`form` is the API's form of a container, `containers` and `images` do the work, `build` makes the CPU image, `probe`
+asks an image what it is.
 The SDK is imported when an engine is asked for something, never before.
 """
 
@@ -10,6 +11,7 @@ from pipeline.edges.docker.engine import Engine, Facts, connect, facts
 from pipeline.edges.docker.form import State, explain
 from pipeline.edges.docker.images import Image, pull
 from pipeline.edges.docker.images import find as find_image
+from pipeline.edges.docker.probe import tell
 
 __all__ = [
     "Engine",
@@ -31,4 +33,5 @@ __all__ = [
     "remove",
     "run",
     "stop",
+    "tell",
 ]
