@@ -76,7 +76,7 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
 """Options of some commands only: which, and how argparse takes them."""
 
 _EXAMPLES = {
-    "doctor": 'doctor --recommend --driver 535.104.05 --gpu "NVIDIA A100"',
+    "doctor": 'doctor --driver 535.104.05 --gpu "NVIDIA A100"',
     "render": "render --compose > compose.yaml",
     "image": "image --base python:3.11-slim-bookworm",
     "plan": "plan --out plan.json && apply plan.json",

@@ -108,7 +108,7 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
         (f"{image.TRITON}:26.08-vllm-python-py3", "image-variant-unknown", "26.08-py3"),
         ("triton-pipeline-cpu:0.1", "image-unknown", "shows when it runs"),
         ("nvcr.oi/nvidia/tritonserver:23.08-py3", "image-name", "`nvcr.io/nvidia/tritonserver:23.08-py3`"),
-        ("nvcr.example.org/nvidia/tritonserver:23.08-py3", "image-unknown", "shows when it runs"),
+        ("nvcr.internal/nvidia/tritonserver:23.08-py3", "image-unknown", "shows when it runs"),
         ("tritonserver:mine", "image-unknown", "shows when it runs"),
         ("nvcr.io/nvidia/pytorch:24.01-py3", "image-unknown", "shows when it runs"),
     ],
