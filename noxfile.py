@@ -68,6 +68,12 @@ def validate(session: nox.Session) -> None:
 
 
 @nox.session
+def doctor(session: nox.Session) -> None:
+    """Tell what this machine is fit for, and what mends it: nox -s doctor -- --recommend"""
+    pipeline(session, "doctor")
+
+
+@nox.session
 def plan(session: nox.Session) -> None:
     """Show what would change, and change nothing: nox -s plan -- --out plan.json"""
     pipeline(session, "plan", codes=PENDING)
@@ -149,6 +155,18 @@ def status(session: nox.Session) -> None:
 def down(session: nox.Session) -> None:
     """Stop the server that this project started: nox -s down"""
     pipeline(session, "down")
+
+
+@nox.session
+def render(session: nox.Session) -> None:
+    """Print configs, or the server for use elsewhere: nox -s render -- --compose"""
+    pipeline(session, "render")
+
+
+@nox.session
+def image(session: nox.Session) -> None:
+    """Build the CPU image: nox -s image -- --base python:3.11-slim-bookworm"""
+    pipeline(session, "image")
 
 
 @nox.session

@@ -18,6 +18,7 @@ exit codes:
 
 examples:
   python -m pipeline validate                 check pipeline.yaml, every fault at once
+  python -m pipeline doctor --recommend       what fits this machine, and what mends it
   python -m pipeline plan --out plan.json     what would change, without changing it
   python -m pipeline apply plan.json          do exactly that, and prove it
   python -m pipeline rollback                 go back to the release before
@@ -26,6 +27,7 @@ examples:
 
 COMMANDS = {
     "validate": "check the spec, every fault at once",
+    "doctor": "tell what this machine, or another, is fit for, and what mends it (exit 5 when it is not)",
     "plan": "show what would change, and change nothing (exit 2 when something would)",
     "lock": "build what is missing, and pin sources, artifacts and goldens in pipeline.lock",
     "export": "the same as lock: an artifact counts when it is pinned",
@@ -39,6 +41,8 @@ COMMANDS = {
     "watch": "heal again and again, and follow a git branch if told to",
     "status": "tell what runs and what it serves (exit 2 when it is not what it should be)",
     "down": "stop the server, requests in flight answered first",
+    "render": "print each model's config.pbtxt, or the server as a docker run line or a compose file",
+    "image": "build the CPU image: the real Triton for a Docker engine on a machine without a GPU",
     "gc": "remove artifacts that neither the lock nor a kept release needs",
     "recover": "make a damaged history anew from the releases that are there",
 }
@@ -64,6 +68,7 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
         {"apply", "watch", "needs"},
         {"action": "store_true", "help": "let an older release be applied again"},
     ),
+    "--base": ({"image"}, {"metavar": "IMAGE", "help": "what it stands on: a Debian 12 with Python 3.11"}),
     "--out": ({"plan"}, {"metavar": "FILE", "help": "save the plan, for `apply FILE`"}),
     "plan": ({"apply"}, {"nargs": "?", "metavar": "PLAN", "help": "a saved plan: exactly that is done, or nothing"}),
     "release": (
@@ -75,6 +80,9 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
 """Options of some commands only: which, and how argparse takes them."""
 
 _EXAMPLES = {
+    "doctor": 'doctor --driver 535.104.05 --gpu "NVIDIA A100"',
+    "render": "render --compose > compose.yaml",
+    "image": "image --base python:3.11-slim-bookworm",
     "plan": "plan --out plan.json && apply plan.json",
     "apply": "apply --model bert",
     "rollback": "rollback 3",
@@ -130,6 +138,37 @@ def _options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     if name == "watch":
         _watch_options(command)
+    if name == "doctor":
+        _doctor_options(command)
+    if name == "render":
+        _render_options(command)
+
+
+def _doctor_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--image", metavar="IMAGE", help="judge this image, or this tag of NVIDIA's (24.10-py3), not the spec's"
+    )
+    command.add_argument(
+        "--recommend", action="store_true", help="name the newest release that can run, and why newer ones cannot"
+    )
+    command.add_argument(
+        "--driver", metavar="VERSION", help="judge another machine, with this NVIDIA driver (535.104.05)"
+    )
+    command.add_argument(
+        "--gpu",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help='judge another machine, with this GPU ("NVIDIA A100"); may be given again and again',
+    )
+
+
+def _render_options(command: argparse.ArgumentParser) -> None:
+    shape = command.add_mutually_exclusive_group()
+    for name, text in (("docker-run", "the `docker run` line of the server"), ("compose", "its compose file")):
+        shape.add_argument(
+            f"--{name}", dest="shape", action="store_const", const=name, help=f"{text}, for use without this program"
+        )
 
 
 def _watch_options(command: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""The command line: arguments to one call of `reconcile`. The only place that prints, exits and catches errors."""
+"""The command line: arguments to one call of `reconcile`. The only place that exits and catches errors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-import msgspec
-
 from pipeline import arguments, edges, reconcile
+from pipeline import screen as screens
 from pipeline.core import documents, errors, findings, plan, release, render, report
 
 _REFRESH = 2.0  # seconds
@@ -22,7 +21,7 @@ _REFRESH = 2.0  # seconds
 def main(argv: Sequence[str]) -> int:
     """Runs one command and returns its exit code."""
     options = arguments.parser(_COMMANDS).parse_args(argv)
-    screen = Screen(options.json)
+    screen = screens.Screen(options.json)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
     try:
@@ -43,40 +42,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-class Screen:
-    """What the user sees. With --json, standard output has one JSON document and all else goes to standard error."""
-
-    def __init__(self, json: bool) -> None:  # noqa: FBT001
-        self.json = json
-        wanted = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-        self.colour = wanted and sys.stdout.isatty() and not json
-        self.actions = os.environ.get("GITHUB_ACTIONS") == "true"
-
-    def say(self, line: str) -> None:
-        """A line of progress."""
-        print(render.clean(line), file=sys.stderr, flush=True)
-
-    def show(self, text: str, data: object) -> None:
-        """The command's result: as text, or as data with --json."""
-        if self.json:
-            text = msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n"
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
-    def failed(self, error: errors.PipelineError) -> None:
-        """An error, on standard error; with --json its data on standard output too."""
-        colour = self.colour and sys.stderr.isatty()
-        print(render.show_error(error, colour=colour), file=sys.stderr, end="", flush=True)
-        if self.actions:
-            found = error.findings or (findings.Finding(rule="failed", message=error.message, hint=error.hint),)
-            print(render.workflow_commands(found), file=sys.stderr, end="", flush=True)
-        if self.json:
-            failure = documents.Failure(
-                error=error.message, hint=error.hint, details=error.details, findings=error.findings
-            )
-            self.show("", failure)
-
-
+Screen = screens.Screen
 Command = Callable[[argparse.Namespace, Screen], int]
 
 
@@ -102,9 +68,43 @@ def _applied(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
 
 def _validate(options: argparse.Namespace, screen: Screen) -> int:
     site = _site(options, screen)
+    found = reconcile.judge(site, options.spec)
+    if wrong := len(findings.errors(found)):
+        msg = f"{options.spec} has {wrong} fault{'' if wrong == 1 else 's'}"
+        raise errors.InvalidSpec(msg, hint=f"correct {options.spec}", found=found)
+    screen.warn(found)
     versions = sum(len(model.versions) for model in site.declared.models.values())
     text = f"{options.spec} is valid: {len(site.declared.models)} models, {versions} versions.\n"
-    screen.show(text, {"valid": True, "models": sorted(site.declared.models)})
+    screen.show(text, documents.Validation(valid=True, models=tuple(sorted(site.declared.models)), findings=found))
+    return errors.Exit.FINE
+
+
+def _doctor(options: argparse.Namespace, screen: Screen) -> int:
+    from pipeline.core import render_doctor  # noqa: PLC0415 - with all that a plan has no use for
+
+    asked = reconcile.Asked(
+        image=options.image,
+        driver=options.driver,
+        gpus=tuple(options.gpu),
+        recommend=options.recommend,
+        models=tuple(options.model),
+    )
+    made = reconcile.examine(_project(options), options.spec, asked, say=screen.say)
+    screen.show(render_doctor.show(made, colour=screen.colour), made)
+    return errors.Exit.FINE if made.fit else errors.Exit.UNFIT
+
+
+def _render(options: argparse.Namespace, screen: Screen) -> int:
+    site = _site(options, screen)
+    screen.warn(reconcile.warnings(site) if options.shape else ())
+    made = reconcile.render(site, options.shape)
+    screen.show(render.show_rendering(made), made)
+    return errors.Exit.FINE
+
+
+def _image(options: argparse.Namespace, screen: Screen) -> int:
+    made = reconcile.make_image(_project(options), base=options.base, say=screen.say)
+    screen.show(f"{made.tag} is on the engine: {made.id}\n", made)
     return errors.Exit.FINE
 
 
@@ -255,6 +255,7 @@ def _down(options: argparse.Namespace, screen: Screen) -> int:
 
 _COMMANDS: dict[str, Command] = {
     "validate": _validate,
+    "doctor": _doctor,
     "plan": _plan,
     "lock": _export,
     "export": _export,
@@ -268,6 +269,8 @@ _COMMANDS: dict[str, Command] = {
     "watch": _watch,
     "status": _status,
     "down": _down,
+    "render": _render,
+    "image": _image,
     "gc": _gc,
     "recover": _recover,
     "needs": _needs,

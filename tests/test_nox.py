@@ -13,7 +13,22 @@ import pytest
 
 import noxfile
 
-SESSIONS = ["validate", "plan", "lock", "export", "assemble", "serve", "verify", "status", "down", "lint", "tests"]
+SESSIONS = [
+    "validate",
+    "doctor",
+    "render",
+    "image",
+    "plan",
+    "lock",
+    "export",
+    "assemble",
+    "serve",
+    "verify",
+    "status",
+    "down",
+    "lint",
+    "tests",
+]
 
 
 @pytest.fixture

@@ -121,15 +121,10 @@ def driver(found: machine.Machine, _want: Wanted) -> Iterator[Check]:
         "hung": ("`nvidia-smi` did not answer in time", "driver-hung"),
     }[known.state]
     needed = "an NVIDIA driver and a GPU; without them set `target.gpus: none`"
-    yield Check(
-        name="driver",
-        rule=rule,
-        state="error",
-        found=text,
-        needed=needed,
-        mend=mending.driver(BRANCH),
-        source=mending.DEBIAN_DRIVER,
-    )
+    if known.state == "hung":
+        needed = "a driver that answers: without its persistence mode that may take seconds"
+    mend = mending.persistence() if known.state == "hung" else mending.driver(BRANCH)
+    yield Check(name="driver", rule=rule, state="error", found=text, needed=needed, mend=mend, source=mend[-1].source)
 
 
 def toolkit(found: machine.Machine, _want: Wanted) -> Iterator[Check]:

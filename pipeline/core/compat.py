@@ -6,7 +6,7 @@ knows: never that it is fine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -16,6 +16,9 @@ from pipeline.core import findings, fitness, formats, image, machine, matrix
 CATALOG = "https://catalog.ngc.nvidia.com/orgs/nvidia/containers/tritonserver/tags"
 BULLETIN = "NVIDIA's security bulletin of 2026-08-18 (CVE-2026-47627): https://www.nvidia.com/en-us/security/"
 SECURITY_FLOOR = "26.06"
+
+UNBUILT = {"torchscript-unknown", "onnx-ir-unknown", "onnx-opset-unknown"}
+"""The rules of what is known as soon as an artifact is built."""
 
 Policy = Literal["warn", "strict"]
 
@@ -28,7 +31,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest release that is known to run, None where none is; with what there is to say about it, and why each
+    """The newest release that can run, None where none is known to; with what there is to say about it, and why each
     newer one cannot, newest first."""
 
     tag: str | None
@@ -54,7 +57,7 @@ def judge(
     names no image.
     """
     reference = image.parse(text)
-    found = [*_named(reference, rows)]
+    found = [each if probed is None else _told(each, reference) for each in _named(reference, rows)]
     tag = image.tagged(reference.tag or "") if reference.repository == image.TRITON else None
     row = probed or (matrix.find(rows, tag.release) if tag and tag.variant == image.PLAIN else None)
     if row is not None:
@@ -64,12 +67,18 @@ def judge(
     return tuple(sorted(found, key=lambda each: each.severity is not findings.Severity.ERROR))
 
 
-def recommend(rows: Iterable[matrix.Row], wanted: Wanted) -> Recommendation:
-    """The newest release that is known to run what is wanted, on its machine."""
+def recommend(rows: Sequence[matrix.Row], wanted: Wanted) -> Recommendation:
+    """The newest release that is known to run what is wanted, on its machine. Where that cannot be said of any only
+    because artifacts are not built yet, the newest of which nothing else is to be said; its notes have what is open."""
+    known = _newest(rows, wanted, stops)
+    return known if known.tag else _newest(rows, wanted, lambda each: stops(each) and each.rule not in UNBUILT)
+
+
+def _newest(rows: Iterable[matrix.Row], wanted: Wanted, stopping: Callable[[findings.Finding], bool]) -> Recommendation:
     newer: list[Reason] = []
     for row in sorted(rows, key=lambda row: matrix.numbers(row.tag), reverse=True):
         found = (*_row(row, wanted), *_security(row.tag, wanted.policy))
-        against = tuple(each for each in found if stops(each))
+        against = tuple(each for each in found if stopping(each))
         if not against:
             return Recommendation(tag=row.tag, notes=found, newer=tuple(newer))
         newer.append(Reason(tag=row.tag, findings=against))
@@ -84,8 +93,7 @@ def stops(finding: findings.Finding) -> bool:
 def _row(row: matrix.Row, wanted: Wanted) -> Iterator[findings.Finding]:
     if wanted.driver is not None:
         yield from fitness.judge(row, wanted.driver)
-    for artifact in wanted.artifacts:
-        yield from formats.judge(row, artifact)
+    yield from findings.merged(each for artifact in wanted.artifacts for each in formats.judge(row, artifact))
 
 
 def _security(release: str, policy: Policy) -> Iterator[findings.Finding]:
@@ -121,12 +129,18 @@ def _named(reference: image.Reference, rows: Sequence[matrix.Row]) -> Iterator[f
         yield _warning("image-variant-unknown", message, hint)
 
 
+def _told(finding: findings.Finding, reference: image.Reference) -> findings.Finding:
+    """What the name says of an image that has told of itself: it is not unknown any more."""
+    if not finding.rule.endswith("-unknown"):
+        return finding
+    message = f"nothing is known of {reference} but what it tells of itself: not whether it has security holes"
+    return msgspec.structs.replace(finding, message=message, hint="", source="the image itself")
+
+
 def _foreign(reference: image.Reference) -> findings.Finding:
-    meant = image.near(reference.repository)
-    if meant:
-        tag = f":{reference.tag}" if reference.tag else ""
+    if meant := image.near(reference):
         message = f"the image `{reference.repository}` is not NVIDIA's"
-        hint = f"Did you mean `{meant}{tag}`?"
+        hint = f"Did you mean `{meant}`?"
         return findings.Finding(rule="image-name", message=message, hint=hint, source=CATALOG)
     message = f"{reference} is not NVIDIA's Triton image: nothing is known of it"
     return _warning("image-unknown", message, "What it can do shows when it runs.")

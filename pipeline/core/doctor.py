@@ -48,15 +48,20 @@ def wanted(
     )
 
 
-def examine(found: machine.Machine, rows: Sequence[matrix.Row], want: checks.Wanted) -> Diagnosis:
-    """Everything about the machine that matters for what is wanted. Raises InvalidSpec where it names no image."""
-    docker = want.runtime != "embedded" or want.named
+def examine(
+    found: machine.Machine, rows: Sequence[matrix.Row], want: checks.Wanted, *, probed: matrix.Row | None = None
+) -> Diagnosis:
+    """Everything about the machine that matters for what is wanted; `probed` is what the image itself has told.
+
+    Raises InvalidSpec where it names no image.
+    """
+    docker = judges_image(want)
     here = [] if found.given else [*_run(_HERE, found, want)]
     server = [] if found.given or not docker else [*_run(_ENGINE, found, want)]
     if docker and want.gpus:
         server += _run(_GPUS[:1] if found.given else _GPUS, found, want)
     if docker and want.image:
-        server += _image(found, rows, want)
+        server += _image(found, rows, want, probed)
     advice = None
     if want.recommend:
         advice = compat.recommend(rows, _asked(found, want))
@@ -71,6 +76,11 @@ def examine(found: machine.Machine, rows: Sequence[matrix.Row], want: checks.Wan
         checks=both,
         recommendation=advice,
     )
+
+
+def judges_image(want: checks.Wanted) -> bool:
+    """Whether containers matter: the embedded server needs none, unless an image was named to be judged."""
+    return want.runtime != "embedded" or want.named
 
 
 def _run(
@@ -92,9 +102,13 @@ def _asked(found: machine.Machine, want: checks.Wanted) -> compat.Wanted:
     return compat.Wanted(driver=driver if want.gpus else None, artifacts=want.artifacts, policy=want.policy)
 
 
-def _image(found: machine.Machine, rows: Sequence[matrix.Row], want: checks.Wanted) -> Iterator[checks.Check]:
+def _image(
+    found: machine.Machine, rows: Sequence[matrix.Row], want: checks.Wanted, probed: matrix.Row | None
+) -> Iterator[checks.Check]:
     about = want.image or ""
-    verdicts = compat.judge(about, rows, _asked(found, want))
+    if probed is not None:
+        yield checks.Check(name="image", rule="image-told", state="ok", found=f"{about} is here: {_telling(probed)}")
+    verdicts = compat.judge(about, rows, _asked(found, want), probed=probed)
     if found.driver is not None and found.driver.state != "works":
         verdicts = tuple(each for each in verdicts if each.rule != "driver-unknown")  # the driver's own check says it
     for each in verdicts:
@@ -102,6 +116,13 @@ def _image(found: machine.Machine, rows: Sequence[matrix.Row], want: checks.Want
     if not verdicts:
         where = " on this machine" if want.gpus else ""
         yield checks.Check(name="image", rule="image", state="ok", found=f"nothing speaks against {about}{where}")
+
+
+def _telling(row: matrix.Row) -> str:
+    """What the image has told, in words."""
+    cells = [f"{name.replace('_', ' ')} {getattr(row, name)}" for name in sorted(row.probed)]
+    backends = [] if row.backends is None else [f"backends {', '.join(row.backends) or 'none'}"]
+    return "; ".join([*cells, *backends]) or "it tells nothing of itself"
 
 
 def _verdict(finding: findings.Finding, rows: Sequence[matrix.Row], about: str) -> checks.Check:
@@ -128,7 +149,15 @@ def _advice(advice: compat.Recommendation) -> Iterator[checks.Check]:
         needed = "see why below, newest first"
         yield checks.Check(name="recommendation", rule="no-release", state="error", found=text, needed=needed)
         return
-    text = f"{image.TRITON}:{advice.tag}-{image.PLAIN} is the newest that is known to run"
+    name = f"{image.TRITON}:{advice.tag}-{image.PLAIN}"
+    if any(each.rule in compat.UNBUILT for each in advice.notes):
+        text = f"{name} is the newest that can run here; whether it loads the artifacts shows when they are built"
+        needed = "`export` builds them, and reads what they need"
+        yield checks.Check(
+            name="recommendation", rule="recommended-unbuilt", state="warning", found=text, needed=needed
+        )
+        return
+    text = f"{name} is the newest that is known to run"
     yield checks.Check(name="recommendation", rule="recommended", state="ok", found=text)
 
 

@@ -53,6 +53,38 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     report: Annotated[report.Report | None, Meta(description="The answers that prove it.")]
 
 
+class Validation(msgspec.Struct, frozen=True, kw_only=True):
+    """`validate --json` of a spec without errors."""
+
+    format: Format = 1
+    valid: bool
+    models: tuple[str, ...]
+    findings: Annotated[tuple[findings.Finding, ...], Meta(description="Warnings, each with its place in the spec.")]
+
+
+class Rendering(msgspec.Struct, frozen=True, kw_only=True):
+    """`render --json`: what was asked for, the rest empty."""
+
+    format: Format = 1
+    configs: Annotated[dict[str, str], Meta(description="The text of each model's config.pbtxt.")] = {}
+    unlocked: Annotated[
+        tuple[str, ...], Meta(description="Models whose digest is not known before the next `lock`, and left out.")
+    ] = ()
+    docker_run: Annotated[str | None, Meta(description="The `docker run` line.")] = None
+    compose: Annotated[str | None, Meta(description="The compose file.")] = None
+
+
+class CpuImage(msgspec.Struct, frozen=True, kw_only=True):
+    """`image --json`: the CPU image on the engine."""
+
+    format: Format = 1
+    tag: str
+    id: Annotated[str, Meta(description="The engine's id of it.")]
+    base: Annotated[str, Meta(description="What it stands on, by its digest, or, where it has none, by its id.")]
+    inputs: Annotated[str, Meta(description="The digest of all that went in: equal inputs give equal files.")]
+    size: Annotated[int, Meta(description="Bytes.")]
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """What any command prints with --json where it fails."""
 
@@ -65,13 +97,19 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 _TITLES: dict[str, tuple[type, str]] = {
     "failure": (Failure, "A failed command"),
     "history": (History, "What was deployed"),
+    "image": (CpuImage, "The CPU image"),
     "outcome": (Outcome, "A deployment"),
     "plan": (plan.Document, "A plan"),
+    "rendering": (Rendering, "Configs, a run line or a compose file"),
     "report": (report.Report, "Report of a verification"),
     "status": (Status, "What runs"),
+    "validation": (Validation, "A valid spec"),
 }
 
 
 def schemas() -> dict[str, dict[str, Any]]:
     """The schema (draft 2020-12) of each document, by the name of its file in schemas/."""
-    return {f"{name}.schema.json": schema.of(kind, title) for name, (kind, title) in _TITLES.items()}
+    from pipeline.core import doctor  # noqa: PLC0415 - with all that it knows, for this alone
+
+    titles = {"doctor": (doctor.Diagnosis, "What a machine is fit for"), **_TITLES}
+    return {f"{name}.schema.json": schema.of(kind, title) for name, (kind, title) in sorted(titles.items())}

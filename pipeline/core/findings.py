@@ -76,6 +76,15 @@ class Mismatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{text} ({', '.join(numbers)})" if numbers else text
 
 
+def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings in their order, with what is said of several versions of a model said once, of the model."""
+    kept: dict[Finding, Finding] = {}
+    for each in findings:
+        alike = msgspec.structs.replace(each, version=None)
+        kept[alike] = alike if alike in kept else each
+    return tuple(kept.values())
+
+
 def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings that must stop a run."""
     return tuple(finding for finding in findings if finding.severity is Severity.ERROR)

@@ -49,6 +49,17 @@ _OPERATORS: dict[str, tuple[matrix.Numbers, matrix.Numbers]] = {
 """Operators with the last torch known to lack them, and the first known to have them. A scripted `interpolate` names
 the last of them, whether it runs or not."""
 
+_BACKENDS: dict[Format, str] = {
+    "torchscript": "pytorch",
+    "torch_aoti": "pytorch",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "tensorflow": "tensorflow",
+    "tensorrt": "tensorrt",
+    "python": "python",
+}
+"""The backend that serves a format. Older images have its release after the name: `openvino_2022_1`, `tensorflow2`."""
+
 _CALL = re.compile(r"\b(?:torch|ops\.aten)\.([a-z_]\w*)\(")
 _NEWEST_IR = 11
 _FIRST_IR_11 = (2022, 1)
@@ -79,8 +90,22 @@ def operators(code: str) -> tuple[str, ...]:
 
 def judge(row: matrix.Row, artifact: Artifact) -> tuple[findings.Finding, ...]:
     """What in an image of the row cannot serve the artifact, or nobody knows whether it can."""
-    found = _JUDGES[artifact.format](row, artifact)
+    missing = _missing(row, artifact.format)
+    found = (missing,) if missing else _JUDGES[artifact.format](row, artifact)
     return tuple(msgspec.structs.replace(each, model=artifact.model, version=artifact.version) for each in found)
+
+
+def _missing(row: matrix.Row, kind: Format) -> findings.Finding | None:
+    """An image that was looked into, and does not have the backend: one that somebody has built or cut down."""
+    backend = _BACKENDS[kind]
+    if row.backends is None or any(re.fullmatch(rf"{backend}(?:_.*|[0-9]*)", name) for name in row.backends):
+        return None
+    return findings.Finding(
+        rule="backend-missing",
+        message=f"the image {row.tag} has no backend `{backend}`, only {', '.join(row.backends) or 'none'}",
+        hint="Take NVIDIA's whole image (`-py3`), or build one with this backend.",
+        source="the image itself",
+    )
 
 
 def _unknown(row: matrix.Row, what: str, rule: str, source: str = "") -> findings.Finding:

@@ -25,6 +25,7 @@ _REFERENCE = re.compile(
 _RELEASE = re.compile(r"(?P<release>[0-9]{2}\.(?:0[1-9]|1[0-2]))(?:-(?P<variant>[a-z0-9]+(?:-[a-z0-9]+)*))?", re.ASCII)
 _LOOSE = re.compile(r"v?(?P<year>[0-9]{2})[._-]?(?P<month>[0-9]{1,2})(?P<rest>[-_.].*)?", re.ASCII)
 _NEAR = 0.85
+_NEAR_REGISTRY = 0.8
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,16 +69,26 @@ def tagged(tag: str) -> Tag | None:
     return Tag(release=found["release"], variant=found["variant"] or "") if found else None
 
 
-def near(repository: str) -> str | None:
-    """NVIDIA's name, where a repository's looks like it with a slip or without its beginning."""
-    folded = repository.casefold()
-    if folded in {TRITON, ""}:
+def near(reference: Reference) -> str | None:
+    """NVIDIA's image, where a reference looks like it with a slip or without its beginning.
+
+    A mirror that keeps NVIDIA's path is none: only a registry that looks like NVIDIA's own counts as a slip. And
+    `tritonserver` alone is what Triton's own build calls its image, unless its tag is of NVIDIA's form.
+    """
+    name, (registry, _, path) = reference.repository.casefold(), TRITON.partition("/")
+    if name == TRITON:
         return None
-    whole = max(
-        (difflib.SequenceMatcher(None, folded, TRITON[start:]).ratio() for start in (0, TRITON.index("/") + 1)),
-        default=0.0,
-    )
-    return TRITON if whole > _NEAR or folded == TRITON.rpartition("/")[2] else None
+    if reference.registry and reference.path == path:
+        slip = _ratio(reference.registry.casefold(), registry) >= _NEAR_REGISTRY
+    elif name == path.rpartition("/")[2]:
+        slip = tagged(reference.tag or "") is not None
+    else:
+        slip = max(_ratio(name, TRITON), _ratio(name, path)) > _NEAR
+    return str(msgspec.structs.replace(reference, registry=registry, path=path)) if slip else None
+
+
+def _ratio(first: str, second: str) -> float:
+    return difflib.SequenceMatcher(None, first, second).ratio()
 
 
 def near_tag(tag: str, releases: Iterable[str]) -> str | None:

@@ -56,8 +56,8 @@ def digest(model: spec.Model, versions: Mapping[int, Mapping[str, str]]) -> str:
     return "sha256:" + build.digest({"config": plain, "versions": {str(n): files for n, files in versions.items()}})
 
 
-def config_text(model: spec.Model, model_digest: str) -> str:
-    """The text of the model's config.pbtxt."""
+def config_text(model: spec.Model, model_digest: str | None) -> str:
+    """The text of the model's config.pbtxt; without its digest where that is not known yet."""
     return config.dump(config.model_config(model, digest=model_digest))
 
 

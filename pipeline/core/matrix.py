@@ -62,7 +62,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One release of the image. Every text is as NVIDIA writes it; None where nothing was found.
 
     `driver_compat_branches` are driver branches with the lowest version in each (`535.86+`), for which the image
-    brings its own newer CUDA libraries. `probed` names the cells that the image itself has told.
+    brings its own newer CUDA libraries. `probed` names the cells that the image itself has told, and `backends` are
+    the backends that it has been seen to have; None where nobody has looked.
     """
 
     tag: str
@@ -81,6 +82,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     torch_aoti: str | None = None
     source: str = ""
     probed: frozenset[str] = frozenset()
+    backends: tuple[str, ...] | None = None
 
 
 def parse(text: str) -> tuple[Row, ...]:

@@ -15,6 +15,7 @@ MEMBER = "https://docs.docker.com/engine/install/linux-postinstall/"
 TOOLKIT = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html"
 UBUNTU_DRIVER = "https://documentation.ubuntu.com/server/how-to/graphics/install-nvidia-drivers/"
 DEBIAN_DRIVER = "https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/"
+PERSISTENCE = "https://docs.nvidia.com/deploy/driver-persistence/"
 
 _CODENAME = {
     "ubuntu": '$(. /etc/os-release && echo "${UBUNTU_CODENAME:-$VERSION_CODENAME}")',
@@ -130,6 +131,11 @@ def driver(branch: int) -> tuple[Mend, ...]:
         source=DEBIAN_DRIVER,
     )
     return (ubuntu, debian)
+
+
+def persistence() -> tuple[Mend, ...]:
+    """A driver that starts anew each time that it is asked, which takes seconds."""
+    return (_any("sudo nvidia-smi -pm 1", "nvidia-smi", source=PERSISTENCE),)
 
 
 def library(python: str) -> tuple[Mend, ...]:

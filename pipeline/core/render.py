@@ -163,6 +163,12 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     )
 
 
+def show_rendering(made: documents.Rendering) -> str:
+    """The run line or the compose file as it is, or the configs, each under the path of its file."""
+    configs = "\n".join(f"# model_repository/{name}/config.pbtxt\n{text}" for name, text in made.configs.items())
+    return made.docker_run or made.compose or configs
+
+
 def show_outcome(made: documents.Outcome, *, colour: bool = False) -> str:
     """What a deployment did, the answers that prove it, and the release that is live."""
     done = "".join(f"{line}\n" for line in _changes(made.changes, colour=colour))

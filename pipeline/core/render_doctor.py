@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 
-from pipeline.core import checks, compat, doctor, image, machine, mending, render
+from pipeline.core import checks, compat, doctor, findings, image, machine, mending, render
 
 _WIDTH = max(map(len, ("ok", "warning", "error")))
 _STYLES = {"ok": "+", "warning": "warning", "error": "error"}
@@ -51,12 +51,17 @@ def _recommendation(advice: compat.Recommendation) -> Iterator[str]:
     head = f"recommended: {image.TRITON}:{advice.tag}-{image.PLAIN}" if advice.tag else "recommended: none"
     yield head
     for note in advice.notes:
-        yield f"    but {render.clean(note.message)} [{note.rule}]"
+        yield f"    but {_said(note)}"
     for _, group in itertools.groupby(advice.newer, key=lambda reason: [each.rule for each in reason.findings]):
         alike = list(group)
         many = f"{alike[-1].tag} to " if len(alike) > 1 else ""
         yield f"    not {many}{alike[0].tag}:"
-        yield from (f"        {render.clean(each.message)} [{each.rule}]" for each in alike[0].findings)
+        yield from (f"        {_said(each)}" for each in alike[0].findings)
+
+
+def _said(finding: findings.Finding) -> str:
+    of = f"model {finding.model}: " if finding.model else ""
+    return f"{render.clean(of + finding.message)} [{finding.rule}]"
 
 
 def _verdict(made: doctor.Diagnosis) -> str:

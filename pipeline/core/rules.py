@@ -5,7 +5,6 @@ The shape of the data is right already; the tensors have their own rules in `ten
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -13,13 +12,8 @@ from typing import Any
 
 import msgspec
 
-from pipeline.core import config, fields, spec, tree
+from pipeline.core import config, errors, fields, image, spec, tree
 
-_TRITON = "nvcr.io/nvidia/tritonserver"
-_IMAGE = re.compile(
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._:/-]*?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?P<digest>@.*)?"
-)
-_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}")
 _WINDOWS = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
 _TOKENIZED = frozenset({"wheel", "path", "hub"})
 
@@ -62,19 +56,18 @@ def _names(names: list[str], built: tree.Tree) -> Iterator[tree.Fault]:
             yield tree.Fault(path=path, rule="case-twin", message=message, hint=hint, on_key=True)
 
 
-def _image(image: str) -> Iterator[tree.Fault]:
+def _image(text: str) -> Iterator[tree.Fault]:
     path = ("target", "image")
-    parts = _IMAGE.fullmatch(image)
-    if parts is None or (parts["digest"] and not _DIGEST.fullmatch(parts["digest"])):
-        message = f"`{image[:80]!a}` is not the name of an image"
-        yield tree.Fault(path=path, rule="bad-image", message=message, hint=f"write {_TRITON}:yy.mm-py3")
+    try:
+        reference = image.parse(text)
+    except errors.InvalidSpec as error:
+        yield tree.Fault(path=path, rule="bad-image", message=error.message, hint=error.hint)
         return
-    name = parts["name"]
-    if name != _TRITON and difflib.SequenceMatcher(None, name.casefold(), _TRITON).ratio() > 0.85:
-        message = f"the image `{name}` is not NVIDIA's"
-        yield tree.Fault(path=path, rule="bad-image", message=message, hint=f"did you mean `{_TRITON}`?")
-    if not parts["tag"] and not parts["digest"]:
-        message = f"the image `{name}` has no tag"
+    if meant := image.near(reference):
+        message = f"the image `{reference.repository}` is not NVIDIA's"
+        yield tree.Fault(path=path, rule="bad-image", message=message, hint=f"did you mean `{meant}`?")
+    if reference.tag is None and reference.digest is None:
+        message = f"the image `{reference.repository}` has no tag"
         yield tree.Fault(path=path, rule="bad-image", message=message, hint="write its release, such as :23.08-py3")
 
 

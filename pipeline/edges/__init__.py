@@ -60,6 +60,11 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return self.state / "candidate"
 
     @property
+    def images(self) -> Path:
+        """What images have told of themselves, by their ids."""
+        return self.state / "images"
+
+    @property
     def run(self) -> Path:
         """The running server's record and logs."""
         return self.state / "run"

@@ -2,7 +2,8 @@
 
 `site` reads a project, `goals` says what should be and compares it with what is, `planning` makes plans of that,
 `disk` changes files, `proving` tries models out apart, `deploy` moves the live server from one release to another,
-`asking` asks it, `watching` does it again and again. Other rooms import this package, not its parts.
+`asking` asks it, `watching` does it again and again, `judging` says what fits, and `showing` makes what is used
+elsewhere. Other rooms import this package, not its parts.
 """
 
 from pipeline.edges.failpoints import POINTS as FAILPOINTS
@@ -10,28 +11,35 @@ from pipeline.reconcile.asking import status, verify
 from pipeline.reconcile.asking import write as write_report
 from pipeline.reconcile.deploy import Allowed, apply, heal, rollback, serve
 from pipeline.reconcile.disk import assemble, down, export, gc, recover
+from pipeline.reconcile.judging import Asked, examine, judge
 from pipeline.reconcile.planning import Planned, load_plan, make_plan, needs, save
+from pipeline.reconcile.showing import make_image, render, warnings
 from pipeline.reconcile.site import Site, history, locate, visit, visit_applied, writing
 from pipeline.reconcile.watching import Watching, watch
 
 __all__ = [
     "FAILPOINTS",
     "Allowed",
+    "Asked",
     "Planned",
     "Site",
     "Watching",
     "apply",
     "assemble",
     "down",
+    "examine",
     "export",
     "gc",
     "heal",
     "history",
+    "judge",
     "load_plan",
     "locate",
+    "make_image",
     "make_plan",
     "needs",
     "recover",
+    "render",
     "rollback",
     "save",
     "serve",
@@ -39,6 +47,7 @@ __all__ = [
     "verify",
     "visit",
     "visit_applied",
+    "warnings",
     "watch",
     "write_report",
     "writing",

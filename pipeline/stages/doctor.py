@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import msgspec
 
 from pipeline import edges
-from pipeline.core import doctor, errors, formats, gpu, lock, machine, matrix, spec
-from pipeline.edges import archives, environments, facts, store
+from pipeline.core import doctor, errors, formats, gpu, image, image_facts, lock, machine, matrix, spec
+from pipeline.edges import archives, docker, environments, facts, store
 from pipeline.edges import machine as machines
+from pipeline.edges.docker import probe
 
 _VERSION = re.compile(r"[0-9]{3,4}(?:\.[0-9]{1,4}){0,3}", re.ASCII)
 _NAME = 128
 _MODEL = "model.pt"
+_PATIENCE = 0.5
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,20 +33,43 @@ def examine(
     target: spec.Target | None,
     asked: Asked,
     *,
+    say: edges.Say,
     artifacts: Sequence[formats.Artifact] = (),
 ) -> doctor.Diagnosis:
     """The diagnosis of this machine, or of the one whose driver or GPUs were told. `target` is None without a spec.
 
-    Raises InvalidSpec for an image, driver or GPU that is none.
+    An image that the engine has is asked itself: what it tells beats the matrix. Raises InvalidSpec for an image,
+    driver or GPU that is none.
     """
     told = asked.driver is not None or bool(asked.gpus)
     want = doctor.wanted(target, named=asked.image, told=told, artifacts=artifacts, recommend=asked.recommend)
+    reference = image.parse(want.image) if want.image else None
     found = _told(asked) if told else _found(project, target)
-    return doctor.examine(found, releases(), want)
+    rows = releases()
+    probed = None
+    if reference is not None and doctor.judges_image(want) and found.engine and found.engine.state == "running":
+        probed = _ask(project, reference, rows, keep=target is not None, say=say)
+    return doctor.examine(found, rows, want, probed=probed)
+
+
+def _ask(
+    project: edges.Project, reference: image.Reference, rows: Sequence[matrix.Row], *, keep: bool, say: edges.Say
+) -> matrix.Row | None:
+    """What the image itself tells, where the engine has it. The answer is kept where there is a project to keep it."""
+    try:
+        with docker.connect(timeout=_PATIENCE) as engine:
+            known = docker.find_image(engine, str(reference))
+        if known is None:
+            return None
+        told = probe.tell(str(reference), known, folder=project.images if keep else None, say=say)
+        return image_facts.row(reference, rows, told)
+    except errors.PipelineError as error:
+        say(f"{reference} was not asked itself: {error.message}")
+        return None
 
 
 def artifacts(
-    declared: spec.Spec, locked: lock.Lock | None, stored: store.Store, *, torch: str
+    declared: spec.Spec, locked: lock.Lock | None, stored: store.Store, *, torch: str | None
 ) -> tuple[formats.Artifact, ...]:
     """Every version's artifact, as an image must load it: TorchScript, with the operators where it is built already.
 
@@ -64,9 +89,14 @@ def artifacts(
 
 
 def _operators(locked: lock.Version | None, stored: store.Store) -> tuple[str, ...] | None:
-    """The operators of a locked artifact; None where it is not built, or lies elsewhere."""
+    """The operators of a locked artifact; None where it is not built, lies elsewhere, or cannot be read."""
     path = stored.path(locked.key) / _MODEL if locked else None
-    return archives.operators(path) if path and path.is_file() else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        return archives.operators(path)
+    except errors.PipelineError:
+        return None  # whether it is whole is for others to find out
 
 
 def releases() -> tuple[matrix.Row, ...]:

@@ -107,6 +107,9 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
         (f"{image.TRITON}:26.08-trtllm-python-py3", "image-variant-unknown", "26.08-py3"),
         (f"{image.TRITON}:26.08-vllm-python-py3", "image-variant-unknown", "26.08-py3"),
         ("triton-pipeline-cpu:0.1", "image-unknown", "shows when it runs"),
+        ("nvcr.oi/nvidia/tritonserver:23.08-py3", "image-name", "`nvcr.io/nvidia/tritonserver:23.08-py3`"),
+        ("nvcr.internal/nvidia/tritonserver:23.08-py3", "image-unknown", "shows when it runs"),
+        ("tritonserver:mine", "image-unknown", "shows when it runs"),
         ("nvcr.io/nvidia/pytorch:24.01-py3", "image-unknown", "shows when it runs"),
     ],
 )
@@ -237,6 +240,31 @@ def test_a_row_that_knows_nothing_is_never_recommended() -> None:
     made = compat.recommend([matrix.Row(tag="27.01"), row("26.08")], compat.Wanted(driver=DRIVER))
     assert made.tag == "26.08"
     assert [(reason.tag, rules(reason.findings)) for reason in made.newer] == [("27.01", ["cuda-unknown"])]
+
+
+def test_what_is_not_built_yet_stops_no_recommendation() -> None:
+    """Where every release is open only because an artifact is not built, the newest that fits is named, with what is
+    open; once it is built, what its operators say counts."""
+    unbuilt = formats.Artifact(format="torchscript", model="m", version=1, torch="2.13.0")
+    old = msgspec.structs.replace(DRIVER, version="535.104.05")
+    made = compat.recommend(ROWS, compat.Wanted(driver=old, artifacts=(unbuilt,)))
+    assert made.tag == "26.04"
+    assert {"torchscript-unknown", "forward-compatibility"} <= set(rules(made.notes))
+    assert "torchscript-unknown" not in {rule for reason in made.newer for rule in rules(reason.findings)}
+    built = msgspec.structs.replace(unbuilt, operators=("_upsample_lanczos2d_aa",))
+    assert compat.recommend(ROWS, compat.Wanted(driver=old, artifacts=(built,))).tag is None
+    assert compat.recommend(ROWS, compat.Wanted(driver=DRIVER, artifacts=(unbuilt,))).tag == "26.08"
+
+
+def test_versions_of_a_model_are_told_of_once() -> None:
+    """What is said alike of several versions is said once of their model; what is said of one names it."""
+    both = [formats.Artifact(format="tensorflow", model="old", version=number) for number in (1, 2)]
+    one = formats.Artifact(format="tensorflow", model="other", version=3)
+    found = compat.judge(f"{image.TRITON}:26.08-py3", ROWS, compat.Wanted(artifacts=(*both, one)))
+    assert [(each.rule, each.model, each.version) for each in found] == [
+        ("tensorflow-gone", "old", None),
+        ("tensorflow-gone", "other", 3),
+    ]
 
 
 @settings(deadline=None)

@@ -105,6 +105,7 @@ def commands() -> list[str]:
         *mending.configure(),
         *mending.toolkit(),
         *mending.driver(580),
+        *mending.persistence(),
         *mending.library("3.11.2"),
         *mending.room(),
         *mending.port(8000),
@@ -201,6 +202,13 @@ def test_what_is_in_the_way_and_what_is_not() -> None:
     assert found["python-library"].mend[0].commands[-1] == "sudo apt-get install -y libpython3.12"
     assert "8000" in found["port-in-use"].mend[0].commands[0]
     assert not made.fit
+
+
+def test_a_driver_that_hangs_is_not_installed_again() -> None:
+    """A driver that is there and slow gets the command that keeps it awake, not an installation."""
+    made = examined({"driver": {"state": "hung"}}, {})
+    (check,) = [check for check in made.checks if check.rule == "driver-hung"]
+    assert check.mend == mending.persistence()
 
 
 def test_texts_from_outside_are_not_obeyed() -> None:

@@ -9,7 +9,20 @@ import jsonschema
 import msgspec
 import pytest
 
-from pipeline.core import diff, documents, findings, plan, release, render, report, schema
+from pipeline.core import (
+    checks,
+    diff,
+    doctor,
+    documents,
+    findings,
+    machine,
+    matrix,
+    plan,
+    release,
+    render,
+    report,
+    schema,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGE = diff.Change(
@@ -33,10 +46,20 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "failure": documents.Failure(
         error="no", hint="do", details=("a",), findings=(findings.Finding(rule="r", message="m"),)
     ),
+    "doctor": doctor.examine(
+        machine.Machine(driver=machine.Driver(state="missing"), unknown={"ports": "no"}),
+        [matrix.Row(tag="23.08", cuda="12.2.1")],
+        checks.Wanted(image="nvcr.io/nvidia/tritonserver:23.08-py3", recommend=True),
+    ),
     "history": documents.History(current=3, entries=(ENTRY, msgspec.structs.replace(ENTRY, release=None))),
+    "image": documents.CpuImage(tag="a:1", id="sha256:1", base="b@sha256:2", inputs="3", size=4),
     "outcome": documents.Outcome(changes=(CHANGE,), release=3, report=PROOF),
     "plan": plan.document(PLAN, basis="sha256:ef"),
+    "rendering": documents.Rendering(configs={"bert": "name: 1"}, unlocked=("bert",), docker_run="d", compose="c"),
     "report": PROOF,
+    "validation": documents.Validation(
+        valid=True, models=("bert",), findings=(findings.Finding(rule="r", message="m"),)
+    ),
     "status": documents.Status(server="Triton", release=None, models=(ROW,), pending=False),
 }
 

@@ -56,6 +56,15 @@ def test_plan_in_sync_is_light(served: project.Project) -> None:
     assert last == "[]"
 
 
+def test_rendered_configs_are_those_on_disk(served: project.Project) -> None:
+    """`render` prints, digest and all, the very config that is served, and `validate` has read what is built."""
+    found = json.loads(served.good("render", "--json"))
+    assert found["unlocked"] == []
+    assert found["configs"] == {"tiny": (served.root / "model_repository/tiny/config.pbtxt").read_text()}
+    warned = json.loads(served.good("validate", "--json"))["findings"]
+    assert [each["rule"] for each in warned] == ["security-floor"]
+
+
 def test_status_tells_health(served: project.Project) -> None:
     """Status shows each model synced and healthy, by a real inference."""
     rows = json.loads(served.good("status", "--json"))["models"]

@@ -38,7 +38,7 @@ def target(**keys: object) -> spec.Target:
 def test_this_machine(project: edges.Project, runtime: str, fit: bool) -> None:  # noqa: FBT001
     """Without an engine `docker` is unfit; `auto` has the embedded server, and warns."""
     start = time.monotonic()
-    made = doctor.examine(project, target(runtime=runtime), doctor.Asked())
+    made = doctor.examine(project, target(runtime=runtime), doctor.Asked(), say=print)
     assert time.monotonic() - start < 2
     assert made.fit is fit
     assert {"system", "python", "docker", "driver", "toolkit", "disk", "ports", "image"} <= {
@@ -51,7 +51,7 @@ def test_this_machine(project: edges.Project, runtime: str, fit: bool) -> None: 
 def test_the_tutorials_server_from_a_laptop(project: edges.Project, tag: str) -> None:
     """Driver 535 runs both of the tutorial's images, and 26.04 on a data-center GPU: told, not found."""
     asked = doctor.Asked(image=tag, driver="535.104.05", gpus=("NVIDIA A100",), recommend=True)
-    made = doctor.examine(project, None, asked)
+    made = doctor.examine(project, None, asked, say=print)
     assert made.fit
     assert made.machine.given
     assert made.recommendation is not None
@@ -62,13 +62,13 @@ def test_the_tutorials_server_from_a_laptop(project: edges.Project, tag: str) ->
 def test_a_spec_is_judged_for_another_machine(project: edges.Project) -> None:
     """The spec's image, policy and artifacts are judged for the machine that was told, whatever its runtime."""
     asked = doctor.Asked(driver="450.80.02", gpus=("NVIDIA GeForce GTX 1080",))
-    made = doctor.examine(project, target(runtime="auto", gpus="none", policy="strict"), asked)
+    made = doctor.examine(project, target(runtime="auto", gpus="none", policy="strict"), asked, say=print)
     assert [check.rule for check in made.checks if check.state == "error"] == ["driver-too-old", "security-floor"]
 
 
 def test_gpus_without_a_driver_are_unknown(project: edges.Project) -> None:
     """Of a machine of which only the GPUs were told, the driver is unknown, and no release is recommended."""
-    made = doctor.examine(project, None, doctor.Asked(gpus=("NVIDIA A100",), recommend=True))
+    made = doctor.examine(project, None, doctor.Asked(gpus=("NVIDIA A100",), recommend=True), say=print)
     assert made.recommendation is not None
     assert made.recommendation.tag is None
 
@@ -87,7 +87,7 @@ def test_gpus_without_a_driver_are_unknown(project: edges.Project) -> None:
 def test_what_is_told_must_be_what_it_says(project: edges.Project, asked: doctor.Asked) -> None:
     """A driver, GPU or image that is none is refused with a hint."""
     with pytest.raises(errors.InvalidSpec) as caught:
-        doctor.examine(project, None, asked)
+        doctor.examine(project, None, asked, say=print)
     assert caught.value.hint
 
 
@@ -128,7 +128,7 @@ def test_nothing_heavy_is_imported(project: edges.Project) -> None:
     """Neither torch nor the Docker SDK nor a Triton client is imported to answer."""
     code = (
         "import sys; from pathlib import Path; from pipeline import edges; from pipeline.stages import doctor\n"
-        "doctor.examine(edges.Project(spec=Path(sys.argv[1])), None, doctor.Asked(image='23.08-py3'))\n"
+        "doctor.examine(edges.Project(spec=Path(sys.argv[1])), None, doctor.Asked(image='23.08-py3'), say=print)\n"
         "print({'torch', 'docker', 'tritonclient', 'requests'} & {*sys.modules})"
     )
     done = subprocess.run(

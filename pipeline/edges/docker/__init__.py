@@ -2,7 +2,7 @@
 
 What other rooms may use is named here; how it is done lies in the modules: `engine` connects and translates refusals,
 `form` is the API's form of a container, `containers` and `images` do the work, `server` is the runtime that stands on
-them, `build` makes the CPU image.
+them, `build` makes the CPU image, `probe` asks an image what it is.
 The SDK is imported when an engine is asked for something, never before.
 """
 

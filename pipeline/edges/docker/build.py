@@ -26,6 +26,9 @@ from pipeline.edges import files
 from pipeline.edges.docker import engine as engines
 from pipeline.edges.docker import images
 
+HOME = Path(pipeline.__file__).parent.parent
+"""The checkout that this program runs from."""
+
 TAG = images.CPU
 INPUTS = "triton-pipeline.inputs"
 TIMEOUT = 1800.0
@@ -48,6 +51,7 @@ PACKAGES = (
 """What torch's CPU build asks for, and Triton. pip itself installs them, and stays out."""
 
 _PYTHON = "3.11"
+_PINS = 1 << 20
 _PLATFORMS = ("manylinux_2_35", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 _TIME = 315532800  # 1980-01-01: the first second that every archive format knows
 
@@ -64,12 +68,16 @@ def parts(home: Path, wheels: Path, backends: Mapping[str, Path], *, base: str, 
     """The parts out of a checkout of the pipeline, with the wheels fetched into `wheels` by pip's own configuration.
 
     `backends` are the sources of our backend by their place, `base` is a reference that stays what it is: one with a
-    digest, or an id. Raises Unfit where pip does not get a wheel, or only torch's CUDA build.
+    digest, or an id. Raises Unfit where pip does not get a wheel, or only torch's CUDA build, and without a checkout.
     """
-    pinned = _pinned((home / "requirements" / "torch.txt").read_text(encoding="utf-8"))
+    places = {"Dockerfile": home / "docker" / "Dockerfile"}
+    pins = files.read(home / "requirements" / "torch.txt", _PINS)
+    if pins is None or not places["Dockerfile"].is_file():
+        msg = f"{home} is no checkout of the pipeline: it has no docker/Dockerfile with requirements/torch.txt"
+        raise errors.Unfit(msg, hint="Run this in a clone of its repository.")
+    pinned = _pinned(pins.decode())
     found = _fetch(pinned, wheels, say)
     requirements = "".join(f"{name}=={pinned[name]}\n" for name in PACKAGES)
-    places = {"Dockerfile": home / "docker" / "Dockerfile"}
     places |= {f"wheels/{path.name}": path for path in found}
     places |= {f"backends/{name}": path for name, path in backends.items()}
     return Parts(base=base, files=dict(sorted(places.items())), requirements=requirements)
