@@ -10,7 +10,7 @@ import math
 
 import msgspec
 
-from pipeline.core import build, findings, spec
+from pipeline.core import build, findings, image, spec
 
 LOOPBACK = "127.0.0.1"
 MODELS = "/models"
@@ -30,7 +30,11 @@ ANY = "0.0.0.0"  # noqa: S104 - inside a network of its own; what leads in is pu
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _LOAD = "--load-model="
 _PREFIX = "--backend-config=python,shm-region-prefix-name="
-OWN = (_LOAD, "--id=", _PREFIX)
+KEY = "pipeline-key"
+"""The name of the key, and of the HTTP header that brings it."""
+
+_HTTP_KEY, _GRPC_KEY = "--http-restricted-api=", "--grpc-restricted-protocol="
+OWN = (_LOAD, "--id=", _PREFIX, _HTTP_KEY, _GRPC_KEY)
 """Words of the command that differ from server to server, and tell nothing of what it is."""
 
 _OPTIONS = (
@@ -119,7 +123,8 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     `project`, `spec` and `release` are digests for its labels. `folder` is mounted, read-only: an absolute path;
     `repository` is the model repository's path below it, empty where it is the folder itself. It must be a parent of
     the models' folders: the mount of a folder does not see another that takes its place. `image` is a reference,
-    `image_id` what the engine calls it. `models` are loaded at the start.
+    `image_id` what the engine calls it. `models` are loaded at the start. With a `key` only who has it may load and
+    unload models, as far as the image's release can tell them apart.
     """
 
     folder: str
@@ -127,6 +132,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     repository: str = ""
     image_id: str = ""
     nonce: str = ""
+    key: str = ""
     project: str = ""
     spec: str = ""
     release: str = ""
@@ -230,8 +236,24 @@ def _command(target: spec.Target, given: Given, *, on_gpu: bool) -> tuple[str, .
         *_OPTIONS,
         *(() if on_gpu else _NO_GPU),
         *(() if own else _SHARED),
+        *_locked(target, given),
         *(f"{_LOAD}{name}" for name in sorted(given.models)),
     )
+
+
+def _locked(target: spec.Target, given: Given) -> tuple[str, ...]:
+    """What asks clients for the key before they may change the server.
+
+    Clients that share their memory with the server must be able to say so. The options came with the releases 23.04
+    (gRPC) and 23.12 (HTTP): triton-inference-server/server, pull requests 5397 and 6435.
+    """
+    release = image.release(given.image) if given.key else None
+    if release is None:
+        return ()
+    shared = () if target.container.ipc == "host" else ("shared-memory",)
+    what = ",".join(("model-repository", *shared, "trace", "logging"))
+    asked = ((_GRPC_KEY, "23.05"), (_HTTP_KEY, "24.01"))
+    return tuple(f"{option}{what}:{KEY}={given.key}" for option, since in asked if release >= since)
 
 
 def _labels(target: spec.Target, given: Given) -> dict[str, str]:

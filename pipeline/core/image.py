@@ -14,6 +14,10 @@ TRITON = "nvcr.io/nvidia/tritonserver"
 PLAIN = "py3"
 """The variant that the release matrix describes; the names of all others have it in them."""
 
+OWN = "triton-pipeline-cpu"
+"""The pipeline's own image, for machines without a GPU; its Triton is of this release:"""
+OWN_RELEASE = "24.10"
+
 _LIMIT = 512
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REGISTRY = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:[0-9]))(?::[0-9]{1,5})?"
@@ -89,6 +93,17 @@ def near(reference: Reference) -> str | None:
 
 def _ratio(first: str, second: str) -> float:
     return difflib.SequenceMatcher(None, first, second).ratio()
+
+
+def release(text: str) -> str | None:
+    """The Triton release of an image, as far as its name tells: NVIDIA's plain ones, from wherever, and our own."""
+    reference = parse(text)
+    if reference.repository == OWN:
+        return OWN_RELEASE
+    if reference.path.rpartition("/")[2] != TRITON.rpartition("/")[2]:
+        return None
+    tag = tagged(reference.tag or "")
+    return tag.release if tag and tag.variant == PLAIN else None
 
 
 def near_tag(tag: str, releases: Iterable[str]) -> str | None:

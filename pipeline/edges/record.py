@@ -40,6 +40,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     started: int = 0
     container: str = ""
+    key: str = ""
     loaded: dict[str, Loaded] = {}
 
 
@@ -47,7 +48,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     """A server of ours that runs. `address` is where it is asked, `run` the record's folder.
 
     `pid` is its process as this machine sees it, 0 where it does not; `started` is in clock ticks since the machine's
-    boot. `container` is the id of its container, empty where it has none.
+    boot. `container` is the id of its container, empty where it has none. `key` opens its model control, where that is
+    locked.
     """
 
     runtime: str = "embedded"
@@ -60,6 +62,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout: float
     run: Path
     container: str = ""
+    key: str = ""
     loaded: dict[str, Loaded] = {}
 
     @property
@@ -120,6 +123,7 @@ def running(known: Record, run: Path, *, pid: int, started: int, container: str 
         stop_timeout=known.stop_timeout,
         run=run,
         container=container,
+        key=known.key,
         loaded=known.loaded,
     )
 

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from pipeline.core import errors
+from pipeline.core import container, errors
+from pipeline.edges import record
 
 LOOPBACK = "127.0.0.1"
 DIGEST = "pipeline_digest"
@@ -57,6 +58,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     address: str = LOOPBACK
     source: str | None = None
     """The address to ask from, where it matters which of two servers on a port answers."""
+    key: str = ""
+    """What opens the server's model control, where that is locked."""
 
     @property
     def place(self) -> str:
@@ -223,7 +226,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             self.address, self.port, timeout=timeout, source_address=(self.source, 0) if self.source else None
         )
         try:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, (headers or {}) | ({container.KEY: self.key} if self.key else {}))
             response = connection.getresponse()
             return response.status, response.read()
         except TimeoutError as error:
@@ -246,6 +249,11 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     def _no_triton(self, cause: Exception | None = None) -> NoReturn:
         msg = f"what answers on {self.place} is no Triton server"
         raise errors.PipelineError(msg, hint="Free the port, or choose others under target.ports.") from cause
+
+
+def client(running: record.Running, *, timeout: float = 10.0, source: str | None = None) -> Client:
+    """A client of a server of ours."""
+    return Client(port=running.ports.http, address=running.address, timeout=timeout, source=source, key=running.key)
 
 
 def digest_of(config: dict[str, Any]) -> str | None:

@@ -70,7 +70,9 @@ def ask(
 def _server(running: record.Running) -> verifying.Server:
     from pipeline.stages import verify as verifying  # noqa: PLC0415 - numpy and tritonclient, for this alone
 
-    return verifying.Server(id=running.name, address=running.address, http=running.ports.http, grpc=running.ports.grpc)
+    return verifying.Server(
+        id=running.name, address=running.address, http=running.ports.http, grpc=running.ports.grpc, key=running.key
+    )
 
 
 def unverified(made: report.Report, message: str) -> errors.Unverified:

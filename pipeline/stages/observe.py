@@ -19,7 +19,7 @@ def observe(project: edges.Project, planned: runtimes.Launch | None = None) -> s
     running = runtimes.find(project.run)
     if running is None:
         return None
-    client = triton.Client(port=running.ports.http, address=running.address)
+    client = triton.client(running)
     models: dict[str, state.Live] = {}
     fingerprint = running.fingerprint
     failed: tuple[str, ...] = ()
@@ -63,11 +63,7 @@ def _failed(client: triton.Client) -> tuple[str, ...]:
 def loading(running: record.Running) -> frozenset[str]:
     """The models that the server is loading now."""
     try:
-        return frozenset(
-            each.name
-            for each in triton.Client(port=running.ports.http, address=running.address).index()
-            if each.state == "LOADING"
-        )
+        return frozenset(each.name for each in triton.client(running).index() if each.state == "LOADING")
     except errors.PipelineError:
         return frozenset()
 

@@ -40,12 +40,13 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """The server that was started: its id, and its address and ports."""
+    """The server that was started: its id, its address and ports, and what opens its model control."""
 
     id: str
     address: str = inference.LOOPBACK
     http: int
     grpc: int
+    key: str = ""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +67,7 @@ def verify(
     Raises PipelineError where no Triton answers at all, or a failure's folder cannot be written. A foreign server is
     a finding, and is asked nothing more.
     """
-    client = triton.Client(port=server.http, address=server.address, timeout=rules.timeout)
+    client = triton.Client(port=server.http, address=server.address, timeout=rules.timeout, key=server.key)
     identity = client.identity()
     about = report.Server(id=identity.name, version=identity.version)
     if identity.name != server.id:

@@ -140,6 +140,11 @@ WORDS = [
         "does not see the folder /srv/a b",
     ),
     ('exec: "tritonserver": executable file not found in $PATH', errors.Unfit, "the image has no tritonserver"),
+    (
+        "[FATAL tini (7)] exec tritonserver failed: No such file or directory",
+        errors.Unfit,
+        "the image has no program tritonserver",
+    ),
     ("error setting rlimit type 8: operation not permitted", errors.Unfit, "may not set the limits of a process"),
     ("write /var/lib/docker/x: no space left on device", errors.Unfit, "disk is full"),
     ("something new\x1b[31m\nhappened", errors.PipelineError, "would not start it: something new\\x1b[31m happened"),

@@ -105,6 +105,12 @@ REFUSALS = (
         unfit=True,
     ),
     Refusal(
+        pattern=r"exec (?P<program>\S+) failed: No such file or directory",  # the words of `init: true`'s first process
+        message="the image has no program {program}",
+        hint="Name an image of Triton under target.image.",
+        unfit=True,
+    ),
+    Refusal(
         pattern=r"error setting rlimit",
         message="the engine may not set the limits of a process so high",
         hint="Its own hard limits (`ulimit -H -a`) hold where it has no CAP_SYS_RESOURCE, as in a container: lower "
@@ -203,13 +209,21 @@ def translated(act: str, address: str, timeout: float) -> Iterator[None]:
 
 def refusal(act: str, words: str) -> errors.PipelineError:
     """What the engine says, as our error with what to do."""
+    known = recognized(words)
+    if known is not None:
+        return known
+    msg = f"the Docker engine would not {act}: {clean(words)}"
+    return errors.PipelineError(msg, hint="Its own log says more: `journalctl -u docker`.")
+
+
+def recognized(words: str) -> errors.PipelineError | None:
+    """The error of words that are known, None for others."""
     for known in REFUSALS:
         if found := re.search(known.pattern, words):
             parts = {name: clean(text) for name, text in found.groupdict().items()}
             kind = errors.Unfit if known.unfit else errors.PipelineError
             return kind(known.message.format(**parts), hint=known.hint.format(**parts), details=[clean(words)])
-    msg = f"the Docker engine would not {act}: {clean(words)}"
-    return errors.PipelineError(msg, hint="Its own log says more: `journalctl -u docker`.")
+    return None
 
 
 def clean(text: str) -> str:

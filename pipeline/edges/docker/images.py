@@ -14,11 +14,11 @@ import msgspec
 
 import pipeline
 from pipeline import edges
-from pipeline.core import errors
+from pipeline.core import errors, image
 from pipeline.edges.docker import engine as engines
 from pipeline.edges.docker import form
 
-CPU = f"triton-pipeline-cpu:{pipeline.__version__}"
+CPU = f"{image.OWN}:{pipeline.__version__}"
 """The pipeline's own image, for machines without a GPU; `build` makes it."""
 
 _SPEAK = 5.0

@@ -44,9 +44,9 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     release: str = ""
 
 
-def wanted(launch: Launch, nonce: str = "") -> container.Container:
+def wanted(launch: Launch, nonce: str = "", key: str = "") -> container.Container:
     """The container of a launch, with everything that it is created with."""
-    return container.container(_target(launch), _given(launch, nonce))
+    return container.container(_target(launch), _given(launch, nonce, key))
 
 
 def fingerprint(launch: Launch) -> str:
@@ -76,11 +76,12 @@ def start(launch: Launch, *, run: Path, say: edges.Say, beside: record.Running |
         ports=launch.ports,
         address=record.LOOPBACK if address == container.ANY else address,
         stop_timeout=launch.target.stop_timeout,
+        key=secrets.token_hex(16),
     )
     files.make_folder(run)
     record.write(run, intent)
     try:
-        found = containers.run(_engine(), wanted(launch, nonce), say=say)
+        found = containers.run(_engine(), wanted(launch, nonce, intent.key), say=say)
         record.write(run, msgspec.structs.replace(intent, container=found.id))
         running = _await_process(run, found)
     except BaseException:
@@ -204,7 +205,7 @@ def _target(launch: Launch) -> spec.Target:
     return msgspec.structs.replace(launch.target, ports=launch.ports)
 
 
-def _given(launch: Launch, nonce: str = "") -> container.Given:
+def _given(launch: Launch, nonce: str = "", key: str = "") -> container.Given:
     """The parent of the repository is what is mounted: a mount does not see another folder that takes its place."""
     return container.Given(
         folder=str(launch.repository.parent),
@@ -212,6 +213,7 @@ def _given(launch: Launch, nonce: str = "") -> container.Given:
         image=launch.image,
         image_id=launch.image_id,
         nonce=nonce,
+        key=key,
         project=launch.project,
         spec=launch.spec,
         release=launch.release,
@@ -252,6 +254,8 @@ def _ended_at_once(run: Path) -> errors.PipelineError:
     known = _known(run)
     found = _container(known) if known else None
     words = containers.logs(_engine(), found.id) if found else ()
+    if recognized := engines.recognized("\n".join(words)):
+        return recognized
     end = found.end if found else "its container is gone"
     msg = f"the server ended at once: {end}"
     return errors.PipelineError(msg, hint="Its last words are above.", details=serverlog.tail(words))

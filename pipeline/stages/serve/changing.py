@@ -64,7 +64,7 @@ def change(  # noqa: PLR0913 - what is wanted, and where
     Raises PipelineError, with a finding for each model that is not what is wanted, or does not answer.
     """
     limit = declared.target.ready_timeout
-    client = triton.Client(port=running.ports.http, address=running.address, timeout=limit)
+    client = triton.client(running, timeout=limit)
     client.expect(running.name)
     for name in changed:
         say(f"loading {name}")

@@ -51,7 +51,7 @@ def start(  # noqa: PLR0913 - what is wanted, and where
     try:
         deadline = time.monotonic() + limit
         source = handover.PROVER if beside and beside.ports.http == planned.ports.http else None
-        client = triton.Client(port=running.ports.http, address=running.address, timeout=limit, source=source)
+        client = triton.client(running, timeout=limit, source=source)
         asked = msgspec.structs.replace(client, timeout=_ANSWER)
         _wait(running, lambda: runtimes.of(running).answering(running) and _is(running, asked), deadline, limit, say)
         _check_live(running, client)
