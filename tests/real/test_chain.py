@@ -65,7 +65,7 @@ def test_status_tells_health(served: project.Project) -> None:
 def test_changed_golden_needs_a_word(tmp_path: Path) -> None:
     """A golden that would change is refused with numbers, exit 4, the lock as it was; the explicit word lets it in."""
     made = project.make(tmp_path / "project")
-    made.good("export")
+    made.build()
     before = (made.root / "pipeline.lock").read_bytes()
     made.edit("scale: 1.5", "scale: 1.25")
     refused = made.run("export")
@@ -175,7 +175,7 @@ def test_model_that_cannot_be_served_is_named_by_its_line(tmp_path: Path) -> Non
         "    version_policy:",
         "    config: {parameters: {INFERENCE_MODE: {string_value: perhaps}}}\n    version_policy:",
     )
-    made.good("export")
+    made.build()
     made.good("assemble")
     ended = made.run("serve")
     assert ended.returncode == 1
