@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from tests import prepared
+
 HOME = Path(__file__).parent.parent
 
 SPEC = """\
@@ -100,6 +102,12 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
             timeout=self.timeout,
             check=False,
         )
+
+    def build(self, *words: str) -> None:
+        """Exports what the spec asks for, or brings it from where an earlier test has left the very same builds."""
+        prepared.bring(self.root)
+        self.good("export", *words)
+        prepared.keep(self.root)
 
     def good(self, *words: str) -> str:
         """Standard output of a command that must succeed."""

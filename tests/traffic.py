@@ -1,4 +1,4 @@
-"""Traffic for tests on a live server: clients that ask without pause while something else happens, and what they got.
+"""Traffic for tests on a live server: clients that ask again and again while something else happens, and what they got.
 
 The clients are threads of one process of their own: what the test does meanwhile neither slows nor stops them. Each
 has a connection of its own, kept open as tritonclient keeps it, or, with `fresh`, a new one for each request.
@@ -22,7 +22,9 @@ import numpy as np
 Arrays = Mapping[str, Any]
 NEITHER = "neither"
 HOST = "127.0.0.1"
-_CONTEXT = multiprocessing.get_context("spawn")  # gRPC does not live through a fork
+# gRPC does not live through a fork: but it may be imported before, by a process that never uses it.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.traffic", "tritonclient.grpc", "tritonclient.http"])
 _LIMIT = 60.0
 
 
@@ -49,6 +51,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     rtol: float
     atol: float
     fresh: bool
+    pause: float
 
 
 class Traffic:
@@ -66,12 +69,14 @@ class Traffic:
         http_clients: int = 4,
         grpc_clients: int = 4,
         fresh: bool = False,
+        pause: float = 0.0,
         rtol: float = 1e-4,
         atol: float = 1e-5,
     ) -> None:
         """`questions`: the input arrays by name; `known`: for each label, the outputs by name that bear it.
 
         `version` pins every request to a version; without it the server chooses. `fresh`: a connection a request.
+        `pause`: seconds between an answer and the next request, where the machine is needed for something else too.
         """
         self._order = Order(
             ports={"http": http_port, "grpc": grpc_port},
@@ -83,6 +88,7 @@ class Traffic:
             rtol=rtol,
             atol=atol,
             fresh=fresh,
+            pause=pause,
         )
         self._answers = _CONTEXT.Semaphore(0)
         self._ours, self._theirs = _CONTEXT.Pipe()
@@ -197,8 +203,8 @@ def _ask(  # noqa: PLR0917 - what a thread starts with
         if first:
             begun.wait(_LIMIT)
             first = False
-        if words:
-            time.sleep(0.01)  # a server that refuses is not asked a thousand times a second
+        if words or order.pause:
+            time.sleep(max(order.pause, 0.01 if words else 0.0))  # who refuses is not asked a thousand times a second
         if order.fresh:
             client.close()
             client, _ = _connect(protocol, order)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from pipeline.core import diff, documents, errors, findings, plan, report
+from pipeline.core import diff, documents, errors, findings, plan, report, rounds
 
 _COLOURS = {"+": "32", "~": "33", "-": "31", "-/+": "31", "error": "31;1", "warning": "33;1", "hint": "36", "bold": "1"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -186,6 +186,12 @@ def show_report(made: report.Report, *, colour: bool = False) -> str:
         lines += [f"       {clean(str(mismatch))}" for mismatch in case.mismatches]
         lines += [f"       {clean(case.message)}"] * bool(case.message)
         lines += [f"       to repeat it: {clean(case.folder)}"] * bool(case.folder)
+    lines += [
+        f"{clean(name)} {version} was slow: it answered {count} questions, which would meet 1 wrong answer in "
+        f"{1 / rounds.SHARE:.0f} in {rounds.certainty(count):.0%} of cases."
+        for (name, version), count in report.questions(made).items()
+        if count < rounds.QUESTIONS
+    ]
     text = "".join(f"{line}\n" for line in lines) + show_findings(made.findings, colour=colour)
     good = sum(case.outcome == "passed" for case in made.cases)
     return f"{text}{good} of {len(made.cases)} goldens verified against Triton {clean(made.server.version)}.\n"

@@ -61,6 +61,16 @@ def passed(report: Report) -> bool:
     return answered and not findings.errors(report.findings)
 
 
+def questions(report: Report) -> dict[tuple[str, int], int]:
+    """How many questions each version of a model has answered in all, where all its answers were right."""
+    wrong = {(case.model, case.version) for case in report.cases if case.outcome != "passed"}
+    counts: dict[tuple[str, int], int] = {}
+    for case in report.cases:
+        if (case.model, case.version) not in wrong:
+            counts[case.model, case.version] = counts.get((case.model, case.version), 0) + case.repeats
+    return counts
+
+
 def dump_json(report: Report) -> str:
     """The report as JSON with two-space indent and a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"

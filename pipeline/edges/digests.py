@@ -48,8 +48,8 @@ class Digests:
         self._used[name] = known
         return known
 
-    def tree(self, folder: Path, *, public: bool = False) -> dict[str, str]:
-        """Everything in a folder: relative paths to sha256 digests, sorted.
+    def tree(self, folder: Path, *, opened: int | None = None, public: bool = False) -> dict[str, str]:
+        """Everything in a folder, which may be `opened` already: relative paths to sha256 digests, sorted.
 
         What is no plain file is named and never opened: `link`, `hardlink` (a file with a second name, which can
         change from elsewhere), `folder` (an empty one), `special`. In a `public` tree, as another user reads it, what
@@ -57,7 +57,8 @@ class Digests:
         """
         found: dict[str, str] = {}
         with files.guard("read", folder):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(folder if opened is None else ".", flags, dir_fd=opened)
             try:
                 if public and _is_closed(os.fstat(descriptor)):
                     found["."] = "unreadable"

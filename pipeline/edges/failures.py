@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pipeline.core import report, spec
+from pipeline.core import report, rounds, spec
 from pipeline.edges import files, folders
 
 if TYPE_CHECKING:
@@ -36,20 +36,25 @@ asked = []
 for name, array in inputs.items():
     asked.append(triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
     asked[-1].set_data_from_numpy(array)
-answer = client.infer("{model}", asked, model_version="{version}")
 tolerances = {tolerances}
-wrong = 0
-for name, wanted in expected.items():
-    got = answer.as_numpy(name)
-    print(name, "expected", wanted.dtype, wanted.shape, "got", None if got is None else (got.dtype, got.shape))
-    if got is None or got.shape != wanted.shape or got.dtype != wanted.dtype:
-        wrong += 1
-        continue
-    error = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
-    rtol, atol = tolerances[name]
-    good = np.all(error <= atol + rtol * np.abs(wanted.astype(np.float64)))
-    wrong += not good
-    print("  largest error", error.max(initial=0.0), "agrees" if good else "does not agree")
+for count in range({times}):  # a model that is wrong now and then is asked until it is wrong again
+    answer = client.infer("{model}", asked, model_version="{version}")
+    wrong, lines = 0, []
+    for name, wanted in expected.items():
+        got = answer.as_numpy(name)
+        about = None if got is None else (got.dtype, got.shape)
+        lines.append(f"{{name}} expected {{wanted.dtype, wanted.shape}} got {{about}}")
+        if got is None or got.shape != wanted.shape or got.dtype != wanted.dtype:
+            wrong += 1
+            continue
+        error = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
+        rtol, atol = tolerances[name]
+        good = np.all(error <= atol + rtol * np.abs(wanted.astype(np.float64)))
+        wrong += not good
+        lines.append(f"  largest error {{error.max(initial=0.0)}} {{'agrees' if good else 'does not agree'}}")
+    if wrong:
+        break
+print(f"answer {{count + 1}} of {times}:", *lines, sep="\\n")
 sys.exit(1 if wrong else 0)
 '''
 
@@ -87,6 +92,7 @@ def keep(parent: Path, case: report.Case, asked: Asked) -> None:
         protocol=case.protocol,
         address=asked.address,
         port=asked.port,
+        times=1 if case.repeats == 1 else rounds.QUESTIONS,
         tolerances={name: (limit.rtol, limit.atol) for name, limit in asked.tolerances.items()},
     )
     with folders.stage(parent) as aside:

@@ -99,11 +99,14 @@ def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         sync(path.parent)
 
 
-def read(path: Path, limit: int) -> bytes | None:
-    """The bytes of a regular file, or None where there is none. More than `limit` bytes are refused."""
+def read(path: Path, limit: int, *, opened: int | None = None) -> bytes | None:
+    """The bytes of a regular file, or None where there is none. More than `limit` bytes are refused.
+
+    `opened` is the file's folder, where that is open already.
+    """
     with guard("read", path):
         try:
-            with open_regular(path) as file:
+            with open_regular(path if opened is None else path.name, dir_fd=opened) as file:
                 data = file.read(limit + 1)
         except FileNotFoundError:
             return None

@@ -19,6 +19,7 @@ from pipeline.edges import files
 
 _AT_FDCWD = -100
 _EXCHANGE = 2
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
@@ -94,12 +95,59 @@ def sweep(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _open_up(folder: Path) -> None:
-    """Makes every folder of a tree writable for its owner, since only then its names can be removed."""
-    folder.chmod(0o700)
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            _open_up(Path(entry.path))
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[int | None]:
+    """A folder held open: whatever is put in its place meanwhile is not mistaken for it. None where no folder is."""
+    with contextlib.ExitStack() as ends:
+        with files.guard("read", folder):
+            try:
+                there = os.open(folder, _FOLDER)
+            except OSError as error:
+                if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                    raise
+                there = None
+        if there is not None:
+            ends.callback(os.close, there)
+        yield there
+
+
+def names(there: int) -> list[str]:
+    """The names in an open folder, in no order. Raises OSError."""
+    return os.listdir(there)
+
+
+def stats(there: int) -> Iterator[os.stat_result]:
+    """What `stat` says of an open folder and of everything in it; links are told and never followed. Raises OSError."""
+    yield os.fstat(there)
+    for name in names(there):
+        about = os.stat(name, dir_fd=there, follow_symlinks=False)
+        if not stat.S_ISDIR(about.st_mode):
+            yield about
+            continue
+        inner = os.open(name, _FOLDER, dir_fd=there)
+        try:
+            yield from stats(inner)
+        finally:
+            os.close(inner)
+
+
+def _open_up(path: Path | str, *, dir_fd: int | None = None) -> None:
+    """Makes every folder of a tree writable for its owner, since only then its names can be removed.
+
+    A folder that nobody may read can be opened as a place only, and its mode be set by that; no link is followed.
+    """
+    place = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        Path(f"/proc/self/fd/{place}").chmod(0o700)
+        there = os.open(".", _FOLDER, dir_fd=place)
+    finally:
+        os.close(place)
+    try:
+        for name in names(there):
+            if stat.S_ISDIR(os.stat(name, dir_fd=there, follow_symlinks=False).st_mode):
+                _open_up(name, dir_fd=there)
+    finally:
+        os.close(there)
 
 
 def _renameat2(first: Path, second: Path) -> bool:

@@ -1,7 +1,8 @@
 """Triton's model repository on disk: what is there, and one model put in or taken out whole.
 
 Triton sees a model's folder finished or not at all: everything is built under a name with a dot, which Triton and
-`observe` ignore, verified there, and exchanged for the old folder in one step. What should be there is known elsewhere.
+`observe` ignore, verified there, and exchanged for the old folder in one step. A folder is opened once and looked at
+from there: a link that is put in its place meanwhile leads nowhere. What should be there is known elsewhere.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ def observe(
     models: dict[str, state.Model] = {}
     strangers: list[str] = []
     for name in _names(folder):
-        claimed = _claim(folder / name, known, claims or {})
-        if claimed is None:
-            strangers.append(name)
-        else:
-            models[name] = state.Model(
-                name=name, files=known.tree(folder / name, public=True), digest=claimed, folder=identity(folder, name)
-            )
+        with folders.opened(folder / name) as there:
+            claimed = None if there is None else _claim(there, folder / name, known, claims or {})
+            if there is None or claimed is None:
+                strangers.append(name)
+                continue
+            found = known.tree(folder / name, opened=there, public=True)
+            models[name] = state.Model(name=name, files=found, digest=claimed, folder=_identity(os.fstat(there)))
     return models, tuple(strangers)
 
 
@@ -70,23 +71,33 @@ def install(folder: Path, model: state.Model, config_text: str, entries: Entries
     way the old folder stands. The swap that is returned must be undone or forgotten.
     """
     target = _place(folder, model.name)
-    _refuse_stranger(target, known, model)
-    with folders.stage(folder) as aside:
-        files.write(aside / CONFIG, config_text.encode())
-        for name in sorted(model.files.keys() - {CONFIG}):
-            version, _, inner = name.partition("/")
-            files.make_folder((aside / name).parent)
-            files.copy(entries(int(version)) / inner, aside / name)
-        _stamp(aside, after=_newest(target))
-        _verify(aside, model, known)
-        folders.sync(aside)
-        if not target.is_dir():
-            folders.publish(aside, target)
-            return Swap(target=target, old=None)
+    with folders.opened(target) as there:
+        if _stands(target) if there is None else not _is_ours(there, target, known, model):
+            raise _stranger(target)
+        with folders.stage(folder) as aside:
+            files.write(aside / CONFIG, config_text.encode())
+            for name in sorted(model.files.keys() - {CONFIG}):
+                version, _, inner = name.partition("/")
+                files.make_folder((aside / name).parent)
+                files.copy(entries(int(version)) / inner, aside / name)
+            _stamp(aside, after=_newest(there, target))
+            _verify(aside, model, known)
+            folders.sync(aside)
+            return Swap(target=target, old=_put(aside, target, there))
+
+
+def _put(aside: Path, target: Path, there: int | None) -> Path | None:
+    """Puts the finished folder in place of the one that is open; where that stands now, None where there was none."""
+    if there is None:
+        folders.publish(aside, target)
+        return None
+    folders.exchange(aside, target)
+    if not _is_same(aside, there):
         folders.exchange(aside, target)
-        old = files.temporary(folder)
-        folders.publish(aside, old)
-        return Swap(target=target, old=old)
+        raise _stranger(target)
+    old = files.temporary(target.parent)
+    folders.publish(aside, old)
+    return old
 
 
 def remove(folder: Path, name: str) -> Swap:
@@ -95,28 +106,33 @@ def remove(folder: Path, name: str) -> Swap:
     The swap that is returned must be undone or forgotten.
     """
     target = _place(folder, name)
-    if _kind(target) is None:
-        return Swap(target=target, old=None)
-    if _claimed(target) is None:
-        raise _stranger(target)
-    old = files.temporary(folder)
-    folders.publish(target, old)
-    return Swap(target=target, old=old)
+    with folders.opened(target) as there:
+        if there is None and not _stands(target):
+            return Swap(target=target, old=None)
+        if there is None or _claimed(there, target) is None:
+            raise _stranger(target)
+        old = files.temporary(folder)
+        folders.publish(target, old)
+        if not _is_same(old, there):
+            folders.publish(old, target)
+            raise _stranger(target)
+        return Swap(target=target, old=old)
 
 
 def undo(swap: Swap) -> None:
     """Puts the folder back that stood before: the very same files, under a new time of change."""
-    if swap.old is not None and swap.target.is_dir():
-        with contextlib.suppress(errors.PipelineError):  # a clock that was set back must not keep the old files away
-            _stamp(swap.old, after=_newest(swap.target))
-        folders.exchange(swap.old, swap.target)
-        folders.remove(swap.old)
-    elif swap.old is not None:
-        folders.publish(swap.old, swap.target)
-    elif swap.target.is_dir():
-        aside = files.temporary(swap.target.parent)
-        folders.publish(swap.target, aside)
-        folders.remove(aside)
+    with folders.opened(swap.target) as there:
+        if swap.old is not None and there is not None:
+            with contextlib.suppress(errors.PipelineError):  # a clock that was set back must not keep old files away
+                _stamp(swap.old, after=_newest(there, swap.target))
+            folders.exchange(swap.old, swap.target)
+            folders.remove(swap.old)
+        elif swap.old is not None:
+            folders.publish(swap.old, swap.target)
+        elif there is not None:
+            aside = files.temporary(swap.target.parent)
+            folders.publish(swap.target, aside)
+            folders.remove(aside)
 
 
 def forget(swap: Swap) -> None:
@@ -128,27 +144,28 @@ def forget(swap: Swap) -> None:
 def renew(folder: Path, name: str) -> None:
     """Gives a model's config and versions a later time than any that is in its folder: Triton does nothing at a load
     of what has the time that it had at the last one."""
-    _stamp(folder / name, after=_newest(folder / name))
+    target = folder / name
+    with folders.opened(target) as there:
+        newest = _newest(there, target)
+    _stamp(target, after=newest)
 
 
 def identity(folder: Path, name: str) -> str | None:
     """What tells a model's folder from every other that stood or will stand in its place; None where none is."""
     with files.guard("read", folder / name):
         try:
-            about = (folder / name).lstat()
+            return _identity((folder / name).lstat())
         except FileNotFoundError:
             return None
-    return f"{about.st_dev}:{about.st_ino}:{about.st_ctime_ns}"  # a number of an inode alone is used again
 
 
 def read_config(folder: Path, name: str) -> str | None:
     """The text of a model's config.pbtxt; None where there is none, or one that is no plain text file."""
-    if _kind(folder / name) != "folder" or _kind(folder / name / CONFIG) != "other":
-        return None
-    try:
-        return (files.read(folder / name / CONFIG, _LIMIT) or b"").decode()
-    except (errors.PipelineError, UnicodeDecodeError):
-        return None
+    with folders.opened(folder / name) as there:
+        try:
+            return None if there is None else _config(there, folder / name).decode()
+        except (errors.PipelineError, UnicodeDecodeError):
+            return None
 
 
 def sweep(folder: Path) -> tuple[str, ...]:
@@ -170,46 +187,59 @@ def _names(folder: Path) -> list[str]:
             return []
 
 
-def _kind(path: Path) -> str | None:
-    """What stands at a path, without following it: folder, link, other, or None for nothing."""
+def _stands(path: Path) -> bool:
+    """Whether anything stands at a path, be it a link that leads nowhere."""
     with files.guard("read", path):
-        try:
-            mode = path.lstat().st_mode
-        except FileNotFoundError:
-            return None
-    return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "other"
+        return os.path.lexists(path)
 
 
-def _claim(target: Path, known: digests.Digests, claims: Mapping[str, str]) -> str | None:
+def _is_same(path: Path, there: int) -> bool:
+    """Whether what stands at a path is the folder that is open."""
+    with files.guard("read", path):
+        return os.path.samestat(path.lstat(), os.fstat(there))
+
+
+def _identity(about: os.stat_result) -> str:
+    return f"{about.st_dev}:{about.st_ino}:{about.st_ctime_ns}"  # a number of an inode alone is used again
+
+
+def _claim(there: int, target: Path, known: digests.Digests, claims: Mapping[str, str]) -> str | None:
     """What `_claimed` says, without reading a config whose bytes and claim are known."""
-    if _kind(target) != "folder" or _kind(target / CONFIG) != "other":
-        return None
     with files.guard("read", target / CONFIG):
-        sha256 = known.of(target / CONFIG)
-    return claims[sha256] if sha256 in claims else _claimed(target)
+        if not _has_config(there):
+            return None
+        sha256 = known.of(CONFIG, dir_fd=there)
+    return claims[sha256] if sha256 in claims else _claimed(there, target)
 
 
-def _claimed(target: Path) -> str | None:
+def _claimed(there: int, target: Path) -> str | None:
     """The digest that the config of a model's folder claims; None for one that the pipeline did not make."""
-    if _kind(target) != "folder" or _kind(target / CONFIG) != "other":
-        return None
-    found = _CLAIM.search(files.read(target / CONFIG, _LIMIT) or b"")
+    with files.guard("read", target / CONFIG):
+        if not _has_config(there):
+            return None
+    found = _CLAIM.search(_config(there, target))
     return found[1].decode("ascii") if found else None
 
 
-def _refuse_stranger(target: Path, known: digests.Digests, model: state.Model) -> None:
-    """Raises where something stands at the target that is not ours. A folder whose config is lost or overwritten is
-    ours still, if it has files besides, and every byte of them is the model's too."""
-    match _kind(target):
-        case None:
-            return
-        case "folder" if _claimed(target) is not None:
-            return
-        case "folder":
-            there = {value for path, value in known.tree(target).items() if path != CONFIG}
-            if there and there <= {*model.files.values(), "folder"}:
-                return
-    raise _stranger(target)
+def _has_config(there: int) -> bool:
+    """Whether there is a config that is a file, and no link to one."""
+    try:
+        return stat.S_ISREG(os.stat(CONFIG, dir_fd=there, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _config(there: int, target: Path) -> bytes:
+    return files.read(target / CONFIG, _LIMIT, opened=there) or b""
+
+
+def _is_ours(there: int, target: Path, known: digests.Digests, model: state.Model) -> bool:
+    """Whether the pipeline made a folder. One whose config is lost or overwritten is ours still, if it has files
+    besides, and every byte of them is the model's too."""
+    if _claimed(there, target) is not None:
+        return True
+    found = {value for path, value in known.tree(target, opened=there).items() if path != CONFIG}
+    return bool(found) and found <= {*model.files.values(), "folder"}
 
 
 def _stranger(target: Path) -> errors.PipelineError:
@@ -225,15 +255,15 @@ def _place(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _newest(target: Path) -> int:
-    """The latest time in a tree, in nanoseconds, as Triton looks for it; 0 where there is none.
+def _newest(there: int | None, target: Path) -> int:
+    """The latest time in an open tree, in nanoseconds, as Triton looks for it; 0 where there is none.
 
     It may be tomorrow's: a clock was set back since, or somebody has written it.
     """
+    if there is None:
+        return 0
     with files.guard("read", target):
-        found = [target, *target.rglob("*")] if _kind(target) == "folder" else []
-        times = [path.lstat() for path in found]
-    return max((max(about.st_mtime_ns, about.st_ctime_ns) for about in times), default=0)
+        return max(max(about.st_mtime_ns, about.st_ctime_ns) for about in folders.stats(there))
 
 
 def _stamp(target: Path, *, after: int) -> None:
@@ -241,13 +271,11 @@ def _stamp(target: Path, *, after: int) -> None:
 
     Triton looks at each version by itself. What lies in a folder keeps its times, so its digests stay known.
     """
-    if _kind(target) != "folder":
-        return
     now = time.time_ns()
     stamp = now if now > after else after + _COARSE
-    with files.guard("write", target):
-        for path in target.iterdir():
-            os.utime(path, ns=(stamp, stamp), follow_symlinks=False)
+    with folders.opened(target) as there, files.guard("write", target):
+        for name in folders.names(there) if there is not None else ():
+            os.utime(name, ns=(stamp, stamp), dir_fd=there, follow_symlinks=False)
 
 
 def _verify(aside: Path, model: state.Model, known: digests.Digests) -> None:

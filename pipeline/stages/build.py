@@ -1,7 +1,8 @@
 """What runs inside the export process: `python -m pipeline.stages.build JOB.json FOLDER`.
 
 The eager model gives the goldens, the exporter the artifact, and the artifact, read back from its file, must agree
-with the eager model wherever the declared shapes may vary. Only the torch environment's libraries are imported here.
+with the eager model wherever the declared shapes may vary. Before any code of the source runs, the process shuts itself
+in: it has no network, and writes into the folder alone. Only the torch environment's libraries are imported here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import importlib.metadata
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core import build, compare, errors, findings, spec
-from pipeline.edges import exporters, goldens, sources
+from pipeline.edges import exporters, goldens, isolation, sources
 from pipeline.edges.exporters import torchscript
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -46,7 +48,8 @@ def main(argv: list[str]) -> int:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     job = msgspec.json.decode(job_file.read_bytes(), type=exporters.Job)
     try:
-        result = run(job, folder)
+        able = _shut_in(job, folder)
+        result = msgspec.structs.replace(run(job, folder), able=able)
     except errors.PipelineError as error:
         if isinstance(error.__cause__, MemoryError) or any(sign in str(error.__cause__) for sign in NO_MEMORY):
             raise
@@ -59,10 +62,19 @@ def main(argv: list[str]) -> int:
     return 0 if result.failure is None else 1
 
 
+def _shut_in(job: exporters.Job, folder: Path) -> tuple[str, ...]:
+    """From here on the process can do no harm; what it could do all the same, where the machine cannot forbid it."""
+    check_toolchain(job.build.toolchain)
+    sources.warm(job.build.source, Path(job.source) if job.source else None)
+    home = Path(tempfile.gettempdir())
+    memory = home / "shm"
+    memory.mkdir()
+    return isolation.enter((folder, home), memory)
+
+
 def run(job: exporters.Job, folder: Path) -> exporters.Result:
     """Load, ask, export, read back, compare. Raises errors.PipelineError."""
     made = job.build
-    check_toolchain(made.toolchain)
     torchscript.prepare()
     tokenizer = Path(job.tokenizer or job.source or job.root)
     if made.export is None:

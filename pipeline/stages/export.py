@@ -1,4 +1,6 @@
-"""Export: builds what the store lacks, each artifact in a process of its own, and publishes it whole or not at all."""
+"""Export: builds what the store lacks, each artifact in a process of its own that is limited and shut in, and publishes
+it whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline import edges
-from pipeline.core import build, errors, spec
+from pipeline.core import allowance, build, errors
 from pipeline.edges import exporters, files, process, sources, store
 
 _ADOPTING = 900.0  # seconds for a `file` source, which has no export to carry a limit
@@ -23,11 +25,12 @@ def export(
     with every failure at the end.
     """
     failures: list[errors.PipelineError] = []
+    able: set[str] = set()
     for key, made in missing.items():
         what = f"{made.model} version {made.version}"
         say(f"exporting {what}")
         try:
-            built = _build(key, made, project=project, stored=stored, python=python, say=say)
+            built, left = _build(key, made, project=project, stored=stored, python=python, say=say)
         except (errors.Busy, errors.Unfit, errors.Interrupted):
             raise
         except errors.PipelineError as error:
@@ -35,13 +38,17 @@ def export(
             continue
         for line in built.checks:
             say(f"  {line}")
+        if left and not able:
+            say(f"nothing here keeps an export from what it must not do: it could {' and '.join(left)}")
+        able |= set(left)
     if failures:
         raise _together(failures)
 
 
 def _build(  # noqa: PLR0913 - each is a part of where and how
     key: str, made: build.Build, *, project: edges.Project, stored: store.Store, python: Path, say: edges.Say
-) -> build.Built:
+) -> tuple[build.Built, tuple[str, ...]]:
+    """Builds one artifact; also what its process could have done that it must not."""
     what = f"{made.model} version {made.version}"
     job = exporters.Job(
         build=made,
@@ -57,9 +64,11 @@ def _build(  # noqa: PLR0913 - each is a part of where and how
             [*exporters.command(python), str(order), str(output)],
             cwd=project.root,
             env=exporters.environment(),
-            timeout=_timeout(made.export),
+            timeout=made.export.timeout if made.export else _ADOPTING,
+            limits=allowance.of(made.export),
+            folders=(output,),
         )
-        result = exporters.read(output, what=what, code=ended.code, reason=ended.reason, tail=ended.tail)
+        result = exporters.read(output, what=what, code=ended.code, reason=ended.reason, tail=ended.tail, hit=ended.hit)
         (output / exporters.RESULT).unlink()
         built = build.Built(
             key=key,
@@ -69,11 +78,7 @@ def _build(  # noqa: PLR0913 - each is a part of where and how
             checks=result.checks,
         )
         stored.publish(key, output, built)
-    return built
-
-
-def _timeout(export: spec.Export | None) -> float:
-    return export.timeout if export else _ADOPTING
+    return built, result.able
 
 
 def _fetched(source: build.Resolved, project: edges.Project, say: edges.Say) -> str | None:

@@ -112,3 +112,16 @@ def test_outcome_names_changes_proof_and_release() -> None:
     assert text.endswith("Release 3 is live.\n")
     nothing = documents.Outcome(changes=(), release=3, report=None)
     assert render.show_outcome(nothing).startswith("No changes.")
+
+
+def test_too_few_questions_are_told() -> None:
+    """A version that was asked too seldom to show a rare fault has a line that says how likely it had shown."""
+    server = report.Server(id="ours", version="2.51.0")
+    cases = [
+        report.Case(model=model, version=version, protocol=protocol, batch=1, outcome="passed", repeats=repeats)
+        for model, version, repeats in (("slow", 1, 6), ("fast", 2, 45))
+        for protocol in ("http", "grpc")
+    ]  # fmt: skip
+    text = render.show_report(report.Report(project="pipeline.yaml", server=server, cases=tuple(cases)))
+    assert "slow 1 was slow: it answered 12 questions, which would meet 1 wrong answer in 20 in 46% of cases.\n" in text
+    assert "fast 2 was slow" not in text

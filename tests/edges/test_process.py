@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core import errors
+from pipeline.core import allowance, errors
 from pipeline.edges import process
+from pipeline.edges.process import lines, usage
 
 
 def _python(code: str, folder: Path, **more: object) -> process.Finished:
@@ -50,7 +51,7 @@ def _gone(pid: int) -> bool:
 def test_end_is_told_in_words(tmp_path: Path, code: str, status: int, reason: str) -> None:
     """An exit status or the name of the signal tells how the child ended."""
     finished = _python(code, tmp_path)
-    assert (finished.code, finished.reason, finished.timed_out) == (status, reason, False)
+    assert (finished.code, finished.reason, finished.hit) == (status, reason, "")
 
 
 def test_hanging_group_is_killed_at_the_limit(tmp_path: Path) -> None:
@@ -65,8 +66,8 @@ def test_hanging_group_is_killed_at_the_limit(tmp_path: Path) -> None:
     )
     began = time.monotonic()
     finished = _python(code, tmp_path, timeout=0.7)
-    assert finished.timed_out
-    assert finished.reason == "was killed at its time limit of 0.7 s"
+    assert finished.hit == "time"
+    assert finished.reason == "hit its time limit of 0.7 s"
     assert time.monotonic() - began < 0.7 + process.GRACE_SECONDS + 3
     assert all(_gone(int(pid)) for pid in finished.tail[0].split())
 
@@ -113,10 +114,10 @@ def test_flood_is_bounded(tmp_path: Path) -> None:
     code = "for n in range(200000): print(n)\nprint('\\x1b[31m' + 'x' * 10**6)\nprint('end')"
     finished = _python(code, tmp_path, say=said.append)
     assert finished.code == 0
-    assert len(finished.tail) == process.TAIL_LINES
+    assert len(finished.tail) == lines.TAIL_LINES
     assert finished.tail[-1] == "end"
-    assert all(len(line) <= process.LINE_CHARS and "\x1b" not in line for line in finished.tail)
-    assert len(said) == process.SAID_LINES
+    assert all(len(line) <= lines.LINE_CHARS and "\x1b" not in line for line in finished.tail)
+    assert len(said) == lines.SAID_LINES
 
 
 def test_control_characters_are_escaped(tmp_path: Path) -> None:
@@ -125,19 +126,101 @@ def test_control_characters_are_escaped(tmp_path: Path) -> None:
     assert finished.tail == (r"\x1b[31mred", "20%", "no newline")
 
 
-@pytest.mark.parametrize(
-    ("code", "limits", "reason"),
-    [
-        ("x = bytearray(2**33)", process.Limits(memory_bytes=2**30), "hit its memory limit of 1 GiB"),
-        ("f = open('big', 'wb'); f.write(b'0' * 2**21); f.close()", process.Limits(file_bytes=2**20),
-         "hit its limit of 1048576 bytes a file"),
-    ],
-)  # fmt: skip
-def test_limit_is_named(tmp_path: Path, code: str, limits: process.Limits, reason: str) -> None:
-    """A child that asks for more than its memory or file limit fails, the reason names the limit, we live on."""
-    finished = _python(code, tmp_path, limits=limits)
+MIB = 2**20
+CHILDREN = """
+import os, time
+for _ in range(8):
+    if not os.fork():
+        x = bytearray(50 * 2**20)
+        time.sleep(600)
+time.sleep(600)
+"""
+SHARED = "import mmap, time; x = mmap.mmap(-1, 2**30); x.write(bytes(2**30)); time.sleep(600)"
+FILES = """
+import itertools, os
+for n in itertools.count():
+    open(f'{os.environ["HOME"]}/{n}', 'wb').write(bytes(2**19))
+"""
+PROCESSES = "import subprocess, time; each = [subprocess.Popen(['sleep', '600']) for _ in range(60)]; time.sleep(600)"
+THREADS = """
+import threading, time
+for _ in range(60):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+"""
+DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); x = [bytearray(2**20) for _ in range(20000)]"
+LESS, MANY, FEW = allowance.Limits(memory=200 * MIB), allowance.Limits(disk=20 * MIB), allowance.Limits(processes=50)
+EATERS = {
+    "memory": ("x = bytearray(2**32)", LESS, "memory", "hit its memory limit of 200 MiB"),
+    "memory, and is deaf": (DEAF, LESS, "memory", "hit its memory limit of 200 MiB"),
+    "memory of many": (CHILDREN, LESS, "memory", "hit its memory limit of 200 MiB"),
+    "shared memory": (SHARED, LESS, "memory", "hit its memory limit of 200 MiB"),
+    "one file": ("open('big', 'wb').write(bytes(2**25))", MANY, "disk", "hit its disk limit of 20 MiB"),
+    "a file that is gone": (
+        "import os, sys\ntry:\n    open('big', 'wb').write(bytes(2**25))\nfinally:\n    os.unlink('big')",
+        MANY,
+        "",
+        "hit its disk limit of 20 MiB",
+    ),
+    "many files": (FILES, MANY, "disk", "hit its disk limit of 20 MiB"),
+    "its folder": (FILES.replace('{os.environ["HOME"]}/', ""), MANY, "disk", "hit its disk limit of 20 MiB"),
+    "processes": (PROCESSES, FEW, "processes", "hit its limit of 50 processes and threads"),
+    "threads": (THREADS, FEW, "processes", "hit its limit of 50 processes and threads"),
+}
+
+
+@pytest.mark.parametrize("eater", EATERS)
+def test_limit_is_named(tmp_path: Path, eater: str) -> None:
+    """Row 17: a child that takes too much is killed with all its own, the reason names the limit, and we live on."""
+    code, limits, hit, reason = EATERS[eater]
+    said: list[str] = []
+    head = "import os; print(os.getpid(), flush=True)\n"
+    began = time.monotonic()
+    finished = _python(head + code, tmp_path, limits=limits, folders=(tmp_path,), say=said.append)
     assert finished.code != 0
-    assert finished.reason == reason
+    assert (finished.hit, finished.reason) == (hit, reason)
+    assert time.monotonic() - began < 60
+    assert all(_gone(pid) for pid in usage.members(int(said[0])))
+
+
+def test_an_honest_child_has_room(tmp_path: Path) -> None:
+    """Without limits of its own a child may take memory, disk and threads as it needs them, and is asked nothing."""
+    code = (
+        "import os, threading, time\n"
+        "x = bytearray(300 * 2**20); open(os.environ['TMPDIR'] + '/f', 'wb').write(x)\n"
+        "each = [threading.Thread(target=time.sleep, args=(1,)) for _ in range(100)]\n"
+        "[one.start() for one in each]; [one.join() for one in each]"
+    )
+    finished = _python(code, tmp_path, limits=allowance.Limits(), folders=(tmp_path,))
+    assert (finished.code, finished.hit) == (0, "")
+
+
+def test_shared_memory_counts_once(tmp_path: Path) -> None:
+    """Children that share their parent's memory do not take it again: a pool of workers is no eater."""
+    code = (
+        "import os, time; x = bytearray(100 * 2**20); [os.fork() or time.sleep(600) for _ in range(10)]; time.sleep(2)"
+    )
+    finished = _python(code, tmp_path, limits=allowance.Limits(memory=300 * MIB))
+    assert (finished.code, finished.hit) == (0, "")
+
+
+def test_the_kernel_takes_the_child_first(tmp_path: Path) -> None:
+    """Where memory runs out all the same, it is the child that the kernel kills, not us."""
+    finished = _python("print(open('/proc/self/oom_score_adj').read())", tmp_path)
+    assert finished.tail == ("1000", "")
+
+
+def test_use_is_measured(tmp_path: Path) -> None:
+    """What a session has and what files take is what was taken; a folder that is not there takes nothing."""
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/file").write_bytes(bytes(MIB))
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 2**40)
+    (room,) = usage.disks([tmp_path, tmp_path / "none"])
+    assert MIB <= room.used < 2 * MIB
+    assert room.free
+    free = usage.free_memory()
+    assert free is not None
+    assert 0 < free < 2**50
 
 
 def test_missing_program_is_a_clear_error(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ SPEC = project.SPEC.replace("      2: {{source: {{factory: {{seed: 1}}}}}}\n", "
     "specific: [1, 2]", "specific: [1]"
 )
 APPLY = ("apply", "--accept-goldens")
+PAUSE = 0.005
+"""Seconds between a client's requests: without it two clients and the server would take both processors of a small
+machine, and each run would take twice as long. No pause at all has test_switch."""
 
 
 class Side(NamedTuple):
@@ -41,9 +44,11 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.project = project.make(root, SPEC)
+        self.project.build()
         self.project.good("apply")
         one = self._side(root.with_name("releases of one"))
         self.project.edit(*live.OTHER)
+        self.project.build("--accept-goldens")
         self.project.good(*APPLY)
         self.stored = faults.contents(root / ".pipeline/store")
         self.questions = live.golden(self.project, live.lock(self.project), version="1")[0]
@@ -84,9 +89,9 @@ class Place:
         (self.project.root / "pipeline.yaml").write_text(self.new.spec)
 
     def clients(self) -> traffic.Traffic:
-        """A client over each protocol, who knows the answers of both sides."""
+        """A client over each protocol, who knows the answers of both sides. They leave the processors to the run."""
         answers = {"old": self.old.outputs, "new": self.new.outputs}
-        return live.clients(self.project, answers, self.questions, http_clients=1, grpc_clients=1)
+        return live.clients(self.project, answers, self.questions, http_clients=1, grpc_clients=1, pause=PAUSE)
 
     def check_old_or_new(self) -> None:
         """Lock, repository and server are those of one side each, and nothing of them is torn."""

@@ -29,8 +29,10 @@ def spec(text: str = project.SPEC, *, image: str = docker.CPU, more: str = "") -
 def two_releases(root: Path, **more: Any) -> project.Project:
     """The tiny project with two releases, the second live in a container."""
     made = project.make(root, spec(**more))
+    made.build()
     made.good("apply")
     made.edit(*live.OTHER)
+    made.build("--accept-goldens")
     made.good("apply", "--accept-goldens")
     return made
 

@@ -17,8 +17,10 @@ OTHER = ("scale: 1.5", "scale: 1.25")
 def two_releases(root: Path) -> project.Project:
     """A tiny project with two releases: the spec on disk is the second's, which is live."""
     made = project.make(root)
+    made.build()
     made.good("apply")
     made.edit(*OTHER)
+    made.build("--accept-goldens")
     made.good("apply", "--accept-goldens")
     return made
 

@@ -96,6 +96,7 @@ def test_killed_while_a_candidate_runs(place: between.Place) -> None:
 def test_first_apply_killed_again_and_again(tmp_path: Path) -> None:
     """Where nothing was live before: killed while the server starts, and when it runs; one server, one release."""
     made = project.make(tmp_path / "project", between.SPEC)
+    made.build()
     record = made.root / ".pipeline/run/server.json"
     try:
         running = made.begin("apply")

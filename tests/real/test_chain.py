@@ -74,7 +74,7 @@ def test_status_tells_health(served: project.Project) -> None:
 def test_changed_golden_needs_a_word(tmp_path: Path) -> None:
     """A golden that would change is refused with numbers, exit 4, the lock as it was; the explicit word lets it in."""
     made = project.make(tmp_path / "project")
-    made.good("export")
+    made.build()
     before = (made.root / "pipeline.lock").read_bytes()
     made.edit("scale: 1.5", "scale: 1.25")
     refused = made.run("export")
@@ -86,8 +86,24 @@ def test_changed_golden_needs_a_word(tmp_path: Path) -> None:
     assert (made.root / "pipeline.lock").read_bytes() != before
 
 
+def test_an_export_that_takes_too_much_is_told(tmp_path: Path) -> None:
+    """Row 17: the spec's limits hold for each export by itself; the error names them, and nothing is left."""
+    made = project.make(tmp_path / "project")
+    made.edit("export: trace", "export: {method: trace, memory: 100m}")
+    made.edit("{source: {factory: {seed: 1}}}", "{source: {factory: {seed: 1}}, export: {method: trace, disk: 1k}}")
+    ended = made.run("export")
+    assert ended.returncode == 1
+    assert "the export of tiny version 1 failed: its process hit its memory limit of 100 MiB" in ended.stderr
+    assert "export.memory" in ended.stderr
+    assert "the export of tiny version 2 failed: its process hit its disk limit of 1 KiB" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (made.root / "pipeline.lock").exists()
+    assert list((made.root / ".pipeline/store").iterdir()) == []
+
+
 def test_rebuild_elsewhere_gives_the_lock(served: project.Project, tmp_path: Path) -> None:
-    """Another folder, user, home and hash seed give the same lock, byte for byte."""
+    """Another folder, user, home and hash seed give the same lock, byte for byte; a user whose exports the kernel
+    does not let be shut in is told so, once."""
     made = project.make(tmp_path / "elsewhere" / "deep")
     text = (served.root / "pipeline.yaml").read_text()
     (made.root / "pipeline.yaml").write_text(text)
@@ -95,6 +111,10 @@ def test_rebuild_elsewhere_gives_the_lock(served: project.Project, tmp_path: Pat
         "export", PYTHONHASHSEED="77", HOME=str(tmp_path), USER="someone", LOGNAME="someone"
     )
     assert ended.returncode == 0, ended.stderr
+    told = (
+        "nothing here keeps an export from what it must not do: it could use the network and write outside its folder"
+    )
+    assert ended.stderr.count(told) == 1
     assert (made.root / "pipeline.lock").read_bytes() == (served.root / "pipeline.lock").read_bytes()
 
 
@@ -164,7 +184,7 @@ def test_model_that_cannot_be_served_is_named_by_its_line(tmp_path: Path) -> Non
         "    version_policy:",
         "    config: {parameters: {INFERENCE_MODE: {string_value: perhaps}}}\n    version_policy:",
     )
-    made.good("export")
+    made.build()
     made.good("assemble")
     ended = made.run("serve")
     assert ended.returncode == 1

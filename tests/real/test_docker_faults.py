@@ -30,6 +30,7 @@ def made(
     before = boxed.all_of(engine)
     assert image.id
     found = project.make(tmp_path_factory.mktemp("faults") / "project", boxed.spec())
+    found.build()
     found.good("apply")
     yield found
     found.good("down")
@@ -138,7 +139,7 @@ def test_a_server_that_ends(engine: docker.Engine, image: docker.Image, tmp_path
     for event in engine.api.build(fileobj=io.BytesIO(text.encode()), tag=tag, rm=True, decode=True):
         assert "error" not in event, event
     made = project.make(tmp_path / "project", boxed.spec(image=tag))
-    made.good("export")
+    made.build()
     made.good("assemble")
     before = boxed.all_of(engine)
     try:
@@ -159,12 +160,12 @@ def test_an_image_by_the_registrys_digest(engine: docker.Engine, image: docker.I
     assert image.id
     with registries.serving(docker.facts(engine).architecture) as registry:
         made = project.make(tmp_path / "project", boxed.spec(image=registry.reference))
-        made.good("export")
+        made.build()
         pinned = registry.digest
         assert live.lock(made)["image"] == {"digest": pinned, "reference": registry.reference}
         assert docker.find_image(engine, registry.reference) is None
         registry.publish()
-        made.good("export")
+        made.build()
         assert live.lock(made)["image"]["digest"] == pinned
         made.good("assemble")
         before = boxed.all_of(engine)
@@ -183,6 +184,7 @@ def test_an_image_that_is_nowhere(engine: docker.Engine, image: docker.Image, tm
     """Row 53: an image that neither engine nor registry has is told before anything live is touched."""
     assert image.id
     made = project.make(tmp_path / "project", boxed.spec())
+    made.build()
     made.good("apply")
     try:
         before = boxed.identity(made)

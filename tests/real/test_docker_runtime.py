@@ -199,6 +199,7 @@ def test_host_network_changes_without_a_gap(image: docker.Image, tmp_path: Path)
     """In the machine's own network another container takes the ports over: no request fails."""
     assert image.id
     made = project.make(tmp_path / "project", boxed.spec(more="network: host"))
+    made.build()
     made.good("apply")
     try:
         questions, answers = live.golden(made, live.lock(made))
@@ -223,7 +224,7 @@ def test_host_network_changes_without_a_gap(image: docker.Image, tmp_path: Path)
 def test_too_little_memory_is_told(engine: docker.Engine, made: project.Project) -> None:
     """Row 54: a server that the kernel kills while it loads is told with its limit; nothing of it is left."""
     tight = project.make(made.root.with_name("tight"), boxed.spec().replace("memory: 3g", "memory: 150m"))
-    tight.good("export")
+    tight.build()
     tight.good("assemble")
     before = boxed.all_of(engine)
     ended = tight.run("serve")
@@ -236,7 +237,7 @@ def test_gpus_without_the_toolkit(engine: docker.Engine, image: docker.Image, tm
     """An engine that knows no GPUs is told as what it is, a missing toolkit, with its mend: exit 5, nothing is left."""
     assert image.id
     made = project.make(tmp_path / "project", boxed.spec().replace("gpus: none", "gpus: all"))
-    made.good("export")
+    made.build()
     made.good("assemble")
     before = boxed.all_of(engine)
     ended = made.run("serve")
@@ -250,7 +251,7 @@ def test_files_that_the_container_may_not_read(image: docker.Image, tmp_path: Pa
     """A project that only its owner may read is refused with what to do, before a container is made."""
     assert image.id
     made = project.make(tmp_path / "project", boxed.spec())
-    made.good("export")
+    made.build()
     made.good("assemble")
     made.root.chmod(0o700)
     ended = made.run("serve")
@@ -282,6 +283,7 @@ def test_auto_takes_the_image_that_is_there(image: docker.Image, tmp_path: Path)
     made.edit("gpus: none", "gpus: all")
     planned = made.run("plan").stdout
     assert f"no nvcr.io/nvidia/tritonserver:23.08-py3 here, and the engine has {docker.CPU}" in planned
+    made.build()
     made.good("apply")
     try:
         assert live.lock(made)["image"] == {"reference": "nvcr.io/nvidia/tritonserver:23.08-py3"}

@@ -209,7 +209,9 @@ def test_drift_is_seen_and_healed(made: project.Project, name: str) -> None:
     drift = DRIFTS[name]
     locked = live.lock(made)
     questions, answers = live.golden(made, locked, version="1")
-    flow = live.clients(made, {"same": answers}, questions, version=1, http_clients=1, grpc_clients=1)
+    flow = live.clients(
+        made, {"same": answers}, questions, version=1, http_clients=1, grpc_clients=1, pause=between.PAUSE
+    )
     with flow if drift.serves else contextlib.nullcontext():
         drift.act(made)
         check_seen(made, drift)
@@ -374,7 +376,7 @@ def test_an_empty_spec_removes_nothing_without_a_word(made: project.Project) -> 
 def test_a_server_that_crashes_is_started_once(tmp_path: Path, number: signal.Signals) -> None:
     """Row 55: a server that ends while it starts, by a crash or quietly, fails `serve` with its last words."""
     made = project.make(tmp_path / "project")
-    made.good("export")
+    made.build()
     made.good("assemble")
     running = made.begin("serve")
     record = made.root / ".pipeline/run/server.json"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from pipeline.core import build, errors, spec
+from pipeline.core import allowance, build, errors, spec
 from pipeline.edges import exporters, goldens, process, sources
 from pipeline.edges.exporters import signature
 from pipeline.edges.sources import request
@@ -25,6 +25,7 @@ BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "in
         "vocab_size": 120, "max_position_embeddings": 64}  # fmt: skip
 CONFIG = spec.Source(config=spec.ConfigSource(architecture="BertForSequenceClassification", options=BERT))
 TEXTS = ("a b c", "c b", "b")
+LIMITS = allowance.Limits()
 
 
 def tensor(shape: list[int | str], argument: str | None = None, dtype: spec.Dtype = "INT32") -> spec.Input:
@@ -55,7 +56,7 @@ def order(source: spec.Source, root: Path, **more: Any) -> build.Build:
 
 
 def export(
-    made: build.Build, root: Path, out: Path, *, timeout: float = 60, limits: process.Limits | None = None, **env: str
+    made: build.Build, root: Path, out: Path, *, timeout: float = 60, limits: allowance.Limits = LIMITS, **env: str
 ) -> exporters.Result:
     """Run the process as a stage does."""
     out.mkdir(parents=True)
@@ -64,9 +65,10 @@ def export(
     (out.parent / f"{out.name}.json").write_bytes(msgspec.json.encode(job))
     finished = process.run(
         [*exporters.command(Path(sys.executable)), str(out.parent / f"{out.name}.json"), str(out)],
-        cwd=root, env={**exporters.environment(), **env}, timeout=timeout, limits=limits or process.Limits(),
+        cwd=root, env={**exporters.environment(), **env}, timeout=timeout, limits=limits, folders=(out,),
     )  # fmt: skip
-    what = {"what": "m version 1", "code": finished.code, "reason": finished.reason, "tail": finished.tail}
+    what = {"what": "m version 1", "code": finished.code, "reason": finished.reason, "tail": finished.tail,
+            "hit": finished.hit}  # fmt: skip
     return exporters.read(out, **what)  # type: ignore[arg-type]
 
 
@@ -173,8 +175,18 @@ FAULTS = {
     "abort": ("        import os; os.abort()", "its process was killed by SIGABRT"),
     "exit 0": ("        import os; os._exit(0)", "ended with exit status 0, but left no whole artifact"),
     "exception": ("        raise ZeroDivisionError('mine')", "batch 1: ZeroDivisionError: mine"),
-    "hang": ("        import time; print('hanging'); time.sleep(600)", "was killed at its time limit of 10 s"),
-    "memory": ("        return torch.ones(2**33, dtype=torch.float64)", "hit its memory limit of 8 GiB"),
+    "hang": ("        import time; print('hanging'); time.sleep(600)", "hit its time limit of 15 s"),
+    "memory": ("        x = [torch.ones(2**27) for _ in range(64)]", "hit its memory limit of 2 GiB"),
+    "more memory than there is": ("        return torch.ones(2**40, dtype=torch.float64)", "ran out of memory"),
+    "file": ("        import os; open(os.environ['HOME'] + '/f', 'wb').write(bytes(2**27))", "disk limit of 64 MiB"),
+    "files": ("        import os; [open(os.environ['HOME'] + f'/{n}', 'wb').write(bytes(2**20)) for n in range(2**20)]",
+              "hit its disk limit of 64 MiB"),
+    "processes": ("        import os, time; [os.fork() or time.sleep(600) for _ in range(40)]; time.sleep(600)",
+                  "hit its limit of 30 processes and threads"),
+    "network": ("        from urllib import request; request.urlopen('http://192.0.2.1/')", "Network is unreachable"),
+    "outside": ("        open('outside', 'w').write('x')", "Read-only file system: 'outside'"),
+    "shell": ("        import os, subprocess; subprocess.run(['touch', 'outside'], check=True)", "exit status 1"),
+    "token": ("        import os; raise KeyError(os.environ['HF_TOKEN'])", "KeyError: 'HF_TOKEN'"),
     "flood": ("        print('x' * 10**8); import os; os._exit(3)", "ended with exit status 3"),
     "nan": ("        return x / 0", "output y of the model itself has NaN or infinity"),
     "shape": ("        return x[:, :3]", r"output y is declared FP32 \[1, 4\], and the model gives float32 \[1, 3\]"),
@@ -184,16 +196,29 @@ FAULTS = {
 }  # fmt: skip
 
 
+HINTS = {
+    "hang": "export.timeout",
+    "memory": "export.memory",
+    "files": "export.disk",
+    "network": "An export has no network",
+    "outside": "An export can write only into the folder that HOME and TMPDIR name",
+}
+
+
 @pytest.mark.parametrize("fault", sorted(FAULTS))
-def test_fault_is_told(tmp_path: Path, fault: str) -> None:
-    """Whatever a model's code does to the process, the error names the build and the cause, and we live on."""
+def test_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """Rows 15 to 18: whatever a model's code does to the process, the error names build and cause, and we live on."""
     body, says = FAULTS[fault]
-    limits = process.Limits(memory_bytes=8 * 2**30)
+    monkeypatch.setenv("HF_TOKEN", "canary")
+    limits = allowance.Limits(memory=2 * 2**30, disk=64 * 2**20, processes=30)
+    made, seconds = order(factory(tmp_path, body), tmp_path), 15 if fault == "hang" else 60
     with pytest.raises(errors.PipelineError, match=says) as caught:
-        export(order(factory(tmp_path, body), tmp_path), tmp_path, tmp_path / "out", timeout=10, limits=limits)
+        export(made, tmp_path, tmp_path / "out", timeout=seconds, limits=limits)
     assert caught.value.message.startswith("the export of m version 1 failed: ")
+    assert HINTS.get(fault, "") in caught.value.hint
     if fault == "hang":
         assert "hanging" in caught.value.details
+    assert not (tmp_path / "outside").exists()
     assert not (tmp_path / "__pycache__").exists()
 
 

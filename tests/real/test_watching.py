@@ -56,6 +56,7 @@ def places(tmp_path: Path) -> Iterator[tuple[project.Project, Path]]:
     server = project.make(tmp_path / "server")
     (server.root / ".gitignore").write_text(".pipeline/\nmodel_repository/*/[0-9]*/\n__pycache__/\n")
     git(server.root, "init", "-q", "-b", "main")
+    server.build()
     server.good("apply")
     try:
         git(server.root, "add", "-A")

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pipeline import edges
-from pipeline.core import config, errors, report, spec
+from pipeline.core import config, errors, render, report, rounds, spec
 from pipeline.stages import verify
 from tests import standin
 
@@ -111,13 +112,15 @@ def world(tmp_path: Path, triton: standin.Triton) -> World:
 
 
 def test_all_is_asked_and_well(world: World) -> None:
-    """Every served version is asked every golden, over both protocols, twice; all pass and nothing is left behind."""
+    """Every served version is asked every golden, over both protocols, and often; nothing is left behind."""
     made = world.verify()
     assert report.passed(made), report.dump_json(made)
-    assert {(case.version, case.protocol, case.batch, case.repeats) for case in made.cases} == {
-        (version, protocol, batch, 2) for version in (1, 2) for protocol in ("http", "grpc") for batch in (1, 2, 4)
-    }
-    assert len(world.triton.asked) == len(made.cases) * 2
+    assert [(case.version, case.protocol, case.batch) for case in made.cases] == [
+        (version, protocol, batch) for version in (1, 2) for protocol in ("http", "grpc") for batch in (1, 2, 4)
+    ]
+    assert report.questions(made) == {("bert", 1): rounds.QUESTIONS, ("bert", 2): rounds.QUESTIONS}
+    assert min(case.repeats for case in made.cases) >= 2
+    assert len(world.triton.asked) == sum(case.repeats for case in made.cases)
     assert all(case.milliseconds > 0 for case in made.cases)
     assert made.server == report.Server(id="ours", version="2.51.0")
     assert world.failures() == []
@@ -207,23 +210,49 @@ def test_what_is_stuck_is_asked_once(world: World) -> None:
     assert "did not answer over http" in made.cases[0].message
 
 
-def test_wrong_now_and_then_fails(world: World) -> None:
-    """Row 49: a model that is wrong once in twenty is caught by asking again, and never asked until green."""
-    count = 0
+@pytest.mark.parametrize("phase", [0, 1, 7, 13])
+def test_wrong_now_and_then_fails(world: World, phase: int) -> None:
+    """Row 49: a model with one wrong answer in twenty, whichever it is, always fails, and is not asked until green."""
+    counts = {1: 0, 2: 0}
 
     def flaky(version: int, inputs: standin.Arrays) -> standin.Arrays:
-        nonlocal count
-        count += 1
+        counts[version] += 1
         outputs = right(version, inputs)
-        if count % 20 == 10:
+        if counts[version] % 20 == phase:
             outputs["output__0"] += 1
         return outputs
 
     world.triton.models["bert"] = flaky
-    made = world.verify(repeats=20)
-    failed = [case for case in made.cases if case.outcome == "failed"]
-    assert len(failed) == len(made.cases) - sum(case.outcome == "passed" for case in made.cases) > 0
-    assert count < len(made.cases) * 20
+    made = world.verify()
+    assert not report.passed(made)
+    assert {case.version for case in made.cases if case.outcome == "failed"} == {1, 2}
+    assert report.questions(made) == {}
+    assert max(counts.values()) <= 20 + 12
+    later = [case for case in made.cases if case.outcome == "failed" and case.repeats > 1]
+    for case in later[:1]:  # its script asks until it sees it again
+        script = [sys.executable, str(world.project.root / case.folder / "repeat.py")]
+        again = subprocess.run(script, env={}, capture_output=True, text=True, check=False)
+        assert (again.returncode, again.stderr) == (1, "")
+        assert "does not agree" in again.stdout
+    assert bool(later) == (phase != 1)
+
+
+def test_a_slow_model_keeps_to_its_seconds(world: World) -> None:
+    """A model that takes long is asked every golden twice, more only while it has seconds, and the report tells."""
+
+    def slow(version: int, inputs: standin.Arrays) -> standin.Arrays:
+        time.sleep(0.05 if version == 1 else 0.0)
+        return right(version, inputs)
+
+    world.triton.models["bert"] = slow
+    made = world.verify(repeat=rounds.Rules(seconds=0.1))
+    assert report.passed(made)
+    assert {case.repeats for case in made.cases if case.version == 1} == {2}
+    began = time.monotonic()
+    made = world.verify(repeat=rounds.Rules(seconds=1.0))
+    assert 12 <= report.questions(made)["bert", 1] < 24
+    assert time.monotonic() - began < 4
+    assert f"bert 1 was slow: it answered {report.questions(made)['bert', 1]} questions" in render.show_report(made)
 
 
 def test_a_golden_that_has_nan_proves_nothing(world: World, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from pipeline.core.spec.base import AXIS_NAME, MODEL_NAME, TENSOR_NAME, VERSION, Node, Seconds
+from pipeline.core.spec.base import AXIS_NAME, MODEL_NAME, TENSOR_NAME, VERSION, Node, Seconds, Size
 from pipeline.core.spec.source import Source
 from pipeline.core.spec.target import Target
 from pipeline.core.spec.tensor import Axis, Input, Output, Tolerance
@@ -21,6 +21,21 @@ class Export(Node, frozen=True, kw_only=True):
         Meta(description="`trace` records one run, `script` compiles the code: TorchScript both.", examples=["trace"]),
     ]
     timeout: Annotated[Seconds, Meta(description="Seconds after which the export is killed.")] = 900.0
+    memory: Annotated[
+        Size | None,
+        Meta(
+            description="Memory of the export process and its children; more is killed. By default nine tenths of what "
+            "the machine has free.",
+            examples=["16g"],
+        ),
+    ] = None
+    disk: Annotated[
+        Size | None,
+        Meta(
+            description="Room on the disk for all that the export writes; by default nine tenths of what is free.",
+            examples=["64g"],
+        ),
+    ] = None
 
 
 class Golden(Node, frozen=True, kw_only=True):

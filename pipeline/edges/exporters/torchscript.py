@@ -29,7 +29,8 @@ def prepare() -> None:
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    # What torch.use_deterministic_algorithms does, which imports the whole compiler first: as long as torch itself.
+    torch._C._set_deterministic_algorithms(True, warn_only=True)  # noqa: FBT003, SLF001
     torch.set_grad_enabled(False)
     torch.backends.mkldnn.deterministic = True
 

@@ -27,6 +27,17 @@ _BOOT = (
 
 # How Python, torch's archive writer and safetensors say that a write failed.
 _DISK_FULL = ("No space left on device", "iostream error", "PytorchStreamWriter failed", "ENOSPC")
+_HINTS = {
+    "time": "Give it more by export.timeout, or make the model export in less.",
+    "memory": "Give it more by export.memory, on a machine that has it, or make the model need less.",
+    "disk": "Give it more by export.disk, on a disk that has it, or make the model write less.",
+    "processes": "The model's code starts process after process, or thread after thread.",
+}
+_SHUT_IN = {
+    ("Network is unreachable", "name resolution", "Name or service not known"): "An export has no network: what it "
+    "needs is named as its source, or in source.factory.files.",
+    ("Read-only file system",): "An export can write only into the folder that HOME and TMPDIR name.",
+}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,12 +59,14 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an export left, as build.Built has it without the key; or `failure`, and then nothing else counts."""
+    """What an export left, as build.Built has it without the key; or `failure`, and then nothing else counts. `able`
+    is what the process could do all the same, since nothing here can forbid it."""
 
     files: dict[str, build.File] = {}
     golden: str = ""
     reproducible: bool = True
     checks: tuple[str, ...] = ()
+    able: tuple[str, ...] = ()
     failure: Failure | None = None
 
 
@@ -90,8 +103,11 @@ def environment() -> dict[str, str]:
     }
 
 
-def read(folder: Path, *, what: str, code: int, reason: str, tail: Sequence[str]) -> Result:
-    """What the process left in `folder`. `what` names the build (`bert version 1`), the rest tells how it ended.
+def read(  # noqa: PLR0913 - each is a part of how it ended
+    folder: Path, *, what: str, code: int, reason: str, tail: Sequence[str], hit: str = ""
+) -> Result:
+    """What the process left in `folder`. `what` names the build (`bert version 1`), the rest tells how it ended; `hit`
+    is the limit that it was killed for.
 
     Raises errors.PipelineError (errors.Unverified for a digest) with its failure, or with its end and last lines.
     """
@@ -100,21 +116,28 @@ def read(folder: Path, *, what: str, code: int, reason: str, tail: Sequence[str]
         result = msgspec.json.decode((folder / RESULT).read_bytes(), type=Result)
     except (OSError, msgspec.DecodeError):
         result = None
-    if result is not None and result.failure is not None:
+    if result is not None and result.failure is not None and not hit:
         told = result.failure
         kind = errors.Unverified if told.unverified else errors.PipelineError
         msg = f"{failed}: {told.message}"
-        raise kind(msg, hint=told.hint, details=told.details)
-    if code != 0 and any(sign in line for line in tail for sign in _DISK_FULL):
+        raise kind(msg, hint=_shut_in([told.message, *told.details]) or told.hint, details=told.details)
+    if code != 0 and not hit and any(sign in line for line in tail for sign in _DISK_FULL):
         msg = f"{failed}: the disk took no more"
         raise errors.PipelineError(msg, hint="Make room on the disk of .pipeline/ and run the command again.")
     if code != 0:
         msg = f"{failed}: its process {reason}"
-        raise errors.PipelineError(msg, hint="Its last lines are below; the model's source is at fault.", details=tail)
+        hint = _HINTS.get(hit) or _shut_in(tail) or "Its last lines are below; the model's source is at fault."
+        raise errors.PipelineError(msg, hint=hint, details=tail)
     if result is None or not _is_whole(folder, result):
         msg = f"{failed}: its process {reason}, but left no whole artifact"
         raise errors.PipelineError(msg, hint="The model's code ended the process by itself.", details=tail)
     return result
+
+
+def _shut_in(lines: Sequence[str]) -> str:
+    """What to say of lines that tell of something that an export is kept from; nothing for other lines."""
+    told = (hint for signs, hint in _SHUT_IN.items() if any(sign in line for line in lines for sign in signs))
+    return next(told, "")
 
 
 def _is_whole(folder: Path, result: Result) -> bool:

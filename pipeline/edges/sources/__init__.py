@@ -2,11 +2,12 @@
 
 Each kind has three functions. `resolve` pins a declared source down, without the network unless it is asked to be
 online, and `fetch` brings the bytes; both run in the core environment. `load` makes the torch module, in the export
-process, with its heavy imports inside.
+process, with its heavy imports inside. `warm` comes before it, while Python can still keep what it compiles.
 """
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import edges
 from pipeline.core import build, spec
-from pipeline.edges.sources import config, factory, file, hub, path, request, wheel
+from pipeline.edges.sources import config, factory, file, hub, path, request, weights, wheel
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +58,21 @@ def fetch(resolved: build.Resolved, *, root: Path, cache: Path, say: edges.Say) 
     """
     found: Path | None = KINDS[resolved.kind].fetch(resolved, root, cache, say)
     return found
+
+
+def warm(resolved: build.Resolved, folder: Path | None) -> None:
+    """Imports the libraries that `load` will need, and runs nothing of the source. What is wrong with it, `load` says.
+
+    For the export process, before it is shut in: afterwards Python could not write bytecode beside the libraries, and
+    would compile them again at each export.
+    """
+    gc.disable()  # looking for garbage among what an import makes, all of which stays, costs a fifth of it
+    import torch  # noqa: F401, PLC0415
+
+    if resolved.kind not in {"factory", "file"}:
+        weights.warm(folder, resolved.identity.get("architecture"))
+    gc.freeze()
+    gc.enable()
 
 
 def load(resolved: build.Resolved, folder: Path | None, *, root: Path) -> torch.nn.Module:

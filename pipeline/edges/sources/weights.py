@@ -5,6 +5,7 @@ Only the folder's own files count, never its subfolders. Pickle is code that run
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -80,6 +81,13 @@ def architecture(name: str) -> Any:  # noqa: ANN401 - transformers has no types 
     hint = f"Did you mean {near[0]}?" if near else "Name a model class, such as BertForSequenceClassification."
     msg = f"transformers {transformers.__version__} has no model class {name}"
     raise errors.PipelineError(msg, hint=hint)
+
+
+def warm(folder: Path | None, named: str | None) -> None:
+    """Imports the model class of transformers that a load will ask for, if there is one."""
+    with contextlib.suppress(errors.PipelineError, OSError, ValueError, AttributeError):
+        settings = {} if folder is None else json.loads((folder / "config.json").read_bytes())
+        architecture(named or next(iter(settings.get("architectures") or ()), ""))
 
 
 def load(folder: Path, named: str | None, *, remote_code: bool = False) -> torch.nn.Module:
