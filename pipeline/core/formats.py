@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import msgspec
 
-from pipeline.core import findings, matrix
-
-Format = Literal["torchscript", "torch_aoti", "onnx", "openvino", "tensorflow", "tensorrt", "python"]
+from pipeline.core import findings, matrix, platforms
 
 ONNXRUNTIME = "measured; https://onnxruntime.ai/docs/reference/compatibility.html"
 OPENVINO = "https://docs.openvino.ai/2022.1/openvino_docs_MO_DG_IR_and_opsets.html"
@@ -41,6 +38,9 @@ _ONNX: dict[matrix.Numbers, tuple[int, int]] = {
 }
 """ONNX Runtime's versions, with the newest IR version and the newest opset that each loads; measured."""
 
+OPSET = 18
+"""The opset of exports: the one that torch's exporter writes, and every image from 23.03 on loads."""
+
 _OPERATORS: dict[str, tuple[matrix.Numbers, matrix.Numbers]] = {
     "scaled_dot_product_attention": ((1, 13), (2, 0)),
     "rms_norm": ((2, 1), (2, 4)),
@@ -61,7 +61,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     without `aten::`; `torch`, `tensorrt` and `python` (`3.11`) the versions that it was made with.
     """
 
-    format: Format
+    format: platforms.Format
     model: str | None = None
     version: int | None = None
     opset: int | None = None
@@ -75,6 +75,16 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def operators(code: str) -> tuple[str, ...]:
     """The operators that TorchScript calls, out of the code in its archive, sorted."""
     return tuple(sorted(set(_CALL.findall(code))))
+
+
+def onnx(row: matrix.Row | None, wanted: int | None = None) -> tuple[int, int]:
+    """The opset to export to, and the IR version to write it in: the oldest that has the opset.
+
+    Without `wanted` it is OPSET, or the newest that the image of the row loads where that is older.
+    """
+    limits = _ONNX.get(matrix.numbers(row.onnxruntime)[:2]) if row else None
+    opset = wanted or (min(OPSET, limits[1]) if limits else OPSET)
+    return opset, min((ir for ir, newest in _ONNX.values() if newest >= opset), default=max(_ONNX.values())[0])
 
 
 def judge(row: matrix.Row, artifact: Artifact) -> tuple[findings.Finding, ...]:
@@ -230,7 +240,7 @@ def _python(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Finding]:
         )
 
 
-_JUDGES: dict[Format, Callable[[matrix.Row, Artifact], Iterator[findings.Finding]]] = {
+_JUDGES: dict[platforms.Format, Callable[[matrix.Row, Artifact], Iterator[findings.Finding]]] = {
     "torchscript": _torchscript,
     "torch_aoti": _aoti,
     "onnx": _onnx,

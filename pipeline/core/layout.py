@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from pipeline.core import build, config, errors, lock, spec, state
+import msgspec
+
+from pipeline.core import build, config, errors, formats, lock, matrix, platforms, spec, state
 
 At = tuple[str, int]
 """A model version: the model's name and the version's number."""
 
 
-def builds(
-    declared: spec.Spec,
-    resolved: Mapping[At, build.Resolved],
-    toolchain: dict[str, str],
-    exporters: Mapping[str | None, int],
-) -> dict[At, build.Build]:
-    """The build of every declared version. `resolved` has the source of each, `exporters` the code version of each
-    export method (of None: of adopted files)."""
+class Makers(msgspec.Struct, frozen=True, kw_only=True):
+    """What artifacts are made with: the code version of each export method (of None: of adopted files), the versions
+    of the libraries that shape each format's bytes, and the row of the image that they are for, where it is known."""
+
+    codes: Mapping[str | None, int]
+    toolchains: Mapping[platforms.Format, dict[str, str]]
+    row: matrix.Row | None
+
+
+def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: Makers) -> dict[At, build.Build]:
+    """The build of every declared version. `resolved` has the source of each."""
     return {
         (model.name, number): build.Build(
             model=model.name,
@@ -32,12 +37,38 @@ def builds(
             golden=model.golden,
             batches=spec.batches(model),
             tokenizer=_tokenizer(declared, model, number, resolved),
-            toolchain=toolchain,
-            exporter=exporters[version.export.method if version.export else None],
+            toolchain=makers.toolchains[platforms.of(version).format],
+            exporter=makers.codes[version.export.method if version.export else None],
+            opset=_written(version, makers.row)[0],
+            ir=_written(version, makers.row)[1],
         )
         for model in declared.models.values()
         for number, version in model.versions.items()
     }
+
+
+def _written(version: spec.Version, row: matrix.Row | None) -> tuple[int | None, int | None]:
+    """The opset and the IR version of an ONNX export; none of other formats, nor of finished files."""
+    if version.export is None or platforms.of(version).format != "onnx":
+        return None, None
+    return formats.onnx(row, version.export.opset)
+
+
+def artifacts(declared: spec.Spec, *, torch: str | None, row: matrix.Row | None) -> tuple[formats.Artifact, ...]:
+    """Every version's artifact as an image must load it. `torch` is the version that exports are made with; of a
+    finished file nothing is known but its format. OpenVINO's exports are of IR version 11."""
+    return tuple(
+        formats.Artifact(
+            format=platforms.of(version).format,
+            model=name,
+            version=number,
+            torch=torch if version.export else None,
+            opset=_written(version, row)[0],
+            ir=_written(version, row)[1],
+        )
+        for name, model in declared.models.items()
+        for number, version in model.versions.items()
+    )
 
 
 def _tokenizer(
@@ -114,7 +145,7 @@ def next_lock(
 ) -> lock.Lock:
     """The lock after every build is there; models in `kept` stay as they are."""
     models: dict[str, lock.Model] = dict(kept)
-    toolchain = next((each.toolchain for each in made.values()), {})
+    toolchain = {name: version for each in made.values() for name, version in each.toolchain.items()}
     for name, model in declared.models.items():
         if name in kept:
             continue

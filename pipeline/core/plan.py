@@ -124,9 +124,9 @@ def load(text: bytes, *, file: str) -> Saved:
     return saved
 
 
-def needs(plan: Plan, command: str) -> tuple[str, ...]:
+def needs(plan: Plan, command: str, formats: Iterable[str] = ()) -> tuple[str, ...]:
     """The environment groups that a command will use: `torch` where it must build, or start an embedded server, if
-    only to prove a model in it."""
+    only to prove a model in it; and then the groups that the spec's `formats` need beside it."""
     live = {diff.Kind.SERVER, diff.Kind.LOAD}
     kinds = {
         "lock": {diff.Kind.BUILD},
@@ -138,4 +138,4 @@ def needs(plan: Plan, command: str) -> tuple[str, ...]:
         "watch": live,
     }.get(command, set())
     heavy = (c for c in plan.changes if c.kind in kinds and c.act is not diff.Act.REMOVE)
-    return ("torch",) if any(heavy) else ()
+    return ("torch", *formats) if any(heavy) else ()

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.core import config, fields, spec, tree
+from pipeline.core import config, fields, platforms, spec, tree
 
 _TRITON = "nvcr.io/nvidia/tritonserver"
 _IMAGE = re.compile(
@@ -88,14 +88,20 @@ def _ports(ports: spec.Ports) -> Iterator[tree.Fault]:
 
 
 def model(
-    entry: spec.ModelEntry, models: Mapping[str, spec.ModelEntry], built: tree.Tree, path: tree.Path
+    entry: spec.ModelEntry,
+    models: Mapping[str, spec.ModelEntry],
+    platform: platforms.Platform,
+    built: tree.Tree,
+    path: tree.Path,
 ) -> Iterator[tree.Fault]:
-    """What is wrong with one model, its tensors and sources aside. `models` are all of the spec."""
+    """What is wrong with one model of a platform, its tensors and sources aside. `models` are all of the spec."""
     yield from _versions(entry, path)
     yield from _policy(entry, path)
     yield from _batches(entry, built, path)
     yield from _texts(entry, models, built, path)
     yield from _config(entry, path)
+    if platform.positional:
+        yield from _controls(entry.config.get("sequence_batching"), (*path, "config"))
 
 
 def _versions(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
@@ -167,7 +173,7 @@ def _texts(
 
 
 def _config(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
-    """Fields that other keys decide, unknown fields, and control inputs that have no position."""
+    """Fields that other keys decide, and unknown fields."""
     at = (*path, "config")
     for key in entry.config:
         if key in config.TYPED:
@@ -181,7 +187,6 @@ def _config(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
     rest = {key: value for key, value in entry.config.items() if key not in config.TYPED}
     for steps, message, hint in fields.check(rest) if rest else ():
         yield tree.Fault(path=(*at, *steps), rule="config-field", message=message, hint=hint, on_key=True)
-    yield from _controls(entry.config.get("sequence_batching"), at)
 
 
 def _controls(sequences: Any, at: tree.Path) -> Iterator[tree.Fault]:  # noqa: ANN401 - any YAML

@@ -6,8 +6,21 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pipeline.core import build, config, diff, errors, layout, lock, release, spec, state
-from pipeline.edges import embedded, environments, exporters, repository, sources
+from pipeline.core import (
+    build,
+    compat,
+    config,
+    diff,
+    errors,
+    layout,
+    lock,
+    matrix,
+    platforms,
+    release,
+    spec,
+    state,
+)
+from pipeline.edges import embedded, environments, exporters, facts, repository, sources
 from pipeline.reconcile.site import Site
 from pipeline.stages import observe as observing
 from pipeline.stages import serve as serving
@@ -40,9 +53,22 @@ def builds(site: Site, *, online: bool = False) -> dict[layout.At, build.Build]:
                 online=online,
                 digest_file=site.known.of,
             )
-    versions: dict[str | None, int] = {method: each.version for method, each in exporters.METHODS.items()}
-    versions[None] = exporters.ADOPTED.version
-    return layout.builds(site.declared, resolved, environments.toolchain(site.project.root), versions)
+    return layout.builds(site.declared, resolved, _makers(site))
+
+
+def _makers(site: Site) -> layout.Makers:
+    """What artifacts are made with here. The matrix is read for ONNX alone: what its image loads shapes its bytes."""
+    found = {
+        (platform := platforms.of(version)).format: platform
+        for model in site.declared.models.values()
+        for version in model.versions.values()
+    }
+    rows = matrix.parse(facts.releases()) if "onnx" in found else ()
+    return layout.Makers(
+        codes=exporters.codes(),
+        toolchains={name: environments.toolchain(site.project.root, each) for name, each in found.items()},
+        row=compat.find(site.declared.target.image, rows) if rows else None,
+    )
 
 
 def goal(site: Site, made: dict[layout.At, build.Build] | None = None) -> Goal:

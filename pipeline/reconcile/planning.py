@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.core import build, errors, plan, release, state
+from pipeline.core import build, errors, plan, platforms, release, state
 from pipeline.edges import files
 from pipeline.reconcile import goals
 from pipeline.reconcile.goals import Goal
@@ -88,5 +88,8 @@ def needs(site: Site, command: str) -> tuple[str, ...]:
     """The environment groups that a command will use."""
     if command in {"rollback", "heal", "watch"}:
         last = site.released.current()
-        return plan.needs(make_plan(site, goals.goal_of(site, last)).plan, command) if last else ()
-    return plan.needs(make_plan(site).plan, command)
+        if last is None:
+            return ()
+        wanted = goals.goal_of(site, last)
+        return plan.needs(make_plan(site, wanted).plan, command, platforms.groups(wanted.declared))
+    return plan.needs(make_plan(site).plan, command, platforms.groups(site.declared))

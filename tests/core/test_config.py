@@ -51,6 +51,41 @@ def test_named_axes_have_any_size() -> None:
     assert config.model_config(whole, digest=None)["input"][0]["dims"] == [-1, 4]
 
 
+def exported(method: spec.Method, **more: Any) -> spec.Model:
+    """The sample's bert, exported another way."""
+    versions = {
+        number: msgspec.structs.replace(each, export=spec.Export(method=method))
+        for number, each in BERT.versions.items()
+    }
+    return msgspec.structs.replace(BERT, versions=versions, **more)
+
+
+def test_platform_follows_from_the_export() -> None:
+    """One word changes the platform; one instance of an ONNX model has all cores, unless the spec wants more."""
+    data = config.model_config(exported("onnx"), digest=None)
+    assert (data["platform"], data["instance_group"]) == ("onnxruntime_onnx", [{"count": 1}])
+    more = config.model_config(exported("onnx", config={"instance_group": [{"count": 3}]}), digest=None)
+    assert more["instance_group"] == [{"count": 3}]
+
+
+def test_a_finished_file_is_served_as_it_was() -> None:
+    """A `file` source has the platform of its name, and no field that nobody wrote."""
+    source = spec.Source(file=spec.FileSource(path="old/model.onnx", sha256="0" * 64))
+    model = msgspec.structs.replace(BERT, versions={1: spec.Version(number=1, source=source, export=None)}, config={})
+    data = config.model_config(model, digest=None)
+    assert data["platform"] == "onnxruntime_onnx"
+    assert "instance_group" not in data
+
+
+@pytest.mark.parametrize(("count", "same"), [(2, True), (1, True), (3, False)])
+def test_instances_that_triton_makes_by_itself(count: int, same: bool) -> None:  # noqa: FBT001
+    """Triton makes two instances of an ONNX model on a CPU where the config says no number: no difference."""
+    desired = {"name": "m", "platform": "onnxruntime_onnx"}
+    live = {**desired, "backend": "onnxruntime", "default_model_filename": "model.onnx",
+            "instance_group": [{"name": "m", "kind": "KIND_CPU", "count": count}]}  # fmt: skip
+    assert (config.differences(desired, live) == ()) is same
+
+
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [

@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import re
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,22 +58,8 @@ class Server:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A Triton without models."""
     root = tmp_path_factory.mktemp("backend")
-    (root / "models").mkdir()
-    launch = embedded.Launch(
-        repository=root / "models",
-        backends=root / "backends",
-        python=Path(sys.executable),
-        ports=repository.free_ports(),
-        models=(),
-    )
-    running = embedded.start(launch, run=root / "run", say=print)
-    try:
-        found = Server(running, root / "models")
-        while not found.client.live():
-            assert embedded.alive(running), embedded.tail(running.log)
-        yield found
-    finally:
-        embedded.kill(running)
+    with repository.serving(root) as running:
+        yield Server(running, root / "models")
 
 
 MATCHES = {

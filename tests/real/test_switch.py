@@ -31,7 +31,7 @@ def test_back_and_forth_under_traffic(made: project.Project) -> None:
 @pytest.mark.full
 def test_forty_switches_of_minilm(tmp_path: Path) -> None:
     """Twenty times forward, twenty times back, with real weights: the second release does not normalize."""
-    made = project.make(tmp_path / "project", spec=minilm())
+    made = project.make(tmp_path / "project", spec=project.minilm())
     made.good("apply")
     try:
         made.edit("normalize: true", "normalize: false")
@@ -39,13 +39,6 @@ def test_forty_switches_of_minilm(tmp_path: Path) -> None:
         back_and_forth(made, rounds=20, model="minilm", version="1", count=40)
     finally:
         made.good("down")
-
-
-def minilm() -> str:
-    """The sample's model alone, as a spec for `project.make`."""
-    text = (project.HOME / "pipeline.yaml").read_text()
-    head, models = project.SPEC[: project.SPEC.index("models:")], text[text.index("  minilm:") :]
-    return head + "models:\n" + models.replace("{", "{{").replace("}", "}}")
 
 
 def back_and_forth(

@@ -53,6 +53,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     `python` is the interpreter of the torch environment, `backends` the folder that backend directories are made in,
     `stop_timeout` the seconds that a stopping server leaves to requests in flight. A `shared` server lets another of
     the same user listen on its HTTP and gRPC ports, so that `handover` can replace it; not part of the fingerprint.
+    `libraries` are the versions of those that run its models' formats, beside torch.
     """
 
     repository: Path
@@ -62,6 +63,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     stop_timeout: float = 30.0
     shared: bool = True
+    libraries: dict[str, str] = {}
 
 
 def fingerprint(launch: Launch) -> str:
@@ -76,6 +78,7 @@ def fingerprint(launch: Launch) -> str:
             "memory": _MEMORY,
             "backend": {name: _digest(path) for name, path in toolkit.ours().items()},
             "installed": _installed(launch.python),
+            "libraries": launch.libraries,
         }
     )
 

@@ -119,6 +119,6 @@ def read(folder: Path, *, what: str, code: int, reason: str, tail: Sequence[str]
 
 def _is_whole(folder: Path, result: Result) -> bool:
     """True when every file that the result names is there in its size, and the golden too."""
-    there = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    there = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     named = {name: file.size for name, file in result.files.items()}
     return bool(named) and named.items() <= there.items() and GOLDEN in there

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline import edges
-from pipeline.core import spec, state
-from pipeline.edges import embedded, triton
+from pipeline.core import platforms, spec, state
+from pipeline.edges import embedded, environments, triton
 from pipeline.stages.serve import proof
 
 _TICK = 0.02
@@ -17,7 +17,8 @@ _SPEAK = 10.0
 
 
 def launch(project: edges.Project, declared: spec.Spec, python: Path) -> embedded.Launch:
-    """The server that the spec asks for; only the repository's and the interpreter's places come from outside it."""
+    """The server that the spec asks for; only the places of repository and interpreter come from outside it, and the
+    versions of the libraries that serve its formats."""
     return embedded.Launch(
         repository=project.repository,
         backends=project.state / "backends",
@@ -25,6 +26,7 @@ def launch(project: edges.Project, declared: spec.Spec, python: Path) -> embedde
         ports=declared.target.ports,
         models=tuple(sorted(declared.models)),
         stop_timeout=declared.target.stop_timeout,
+        libraries=environments.serving(project.root, declared),
     )
 
 
@@ -52,10 +54,11 @@ def start(  # noqa: PLR0913 - what is wanted, and where
 ) -> embedded.Running:
     """Starts a server with its record in `run`, and returns when all of `wanted` answers.
 
-    `beside` is a server that it shares ports with. Raises PipelineError, and the server is gone, where they do not
-    answer within `target.ready_timeout` seconds.
+    `beside` is a server that it shares ports with. Raises Unfit where the environment lacks what a format needs, and
+    PipelineError, with the server gone, where they do not answer within `target.ready_timeout` seconds.
     """
     limit = declared.target.ready_timeout
+    environments.check(planned.python, [platforms.of_model(declared.models[name]) for name in wanted])
     running = embedded.start(planned, run=run, say=say, beside=beside)
     try:
         deadline = time.monotonic() + limit
