@@ -29,7 +29,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
 
     `batches` are the golden batch sizes. `tokenizer` is the resolved source that has the tokenizer of the golden
     texts. `toolchain` maps `python` and the libraries that shape the bytes to their versions. `opset` and `ir` are
-    those of ONNX, as the image was found to load them; None for other formats.
+    ONNX's, as the image was found to load them, or `opset` the newest operators that its OpenVINO has, where known.
     """
 
     model: str

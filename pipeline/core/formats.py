@@ -14,6 +14,7 @@ from pipeline.core import findings, matrix, platforms
 
 ONNXRUNTIME = "measured; https://onnxruntime.ai/docs/reference/compatibility.html"
 OPENVINO = "https://docs.openvino.ai/2022.1/openvino_docs_MO_DG_IR_and_opsets.html"
+OPENVINO_OPSETS = "https://docs.openvino.ai/2024/documentation/openvino-ir-format/operation-sets/available-opsets.html"
 TENSORRT = "https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html"
 MEASURED = "measured: archives of torch 2.13 loaded in 1.12 and 2.1"
 
@@ -50,6 +51,18 @@ _OPERATORS: dict[str, tuple[matrix.Numbers, matrix.Numbers]] = {
 the last of them, whether it runs or not."""
 
 _CALL = re.compile(r"\b(?:torch|ops\.aten)\.([a-z_]\w*)\(")
+_OPENVINO: dict[matrix.Numbers, int] = {
+    (2022, 1): 8,
+    (2022, 2): 9,
+    (2022, 3): 10,
+    (2023, 0): 11,
+    (2023, 1): 12,
+    (2023, 2): 13,
+    (2024, 0): 14,
+    (2024, 5): 15,
+}
+"""OpenVINO's versions that brought a set of operators, from OPENVINO_OPSETS; each has those before it too."""
+_LAST_KNOWN = (2025, 0)
 _NEWEST_IR = 11
 _FIRST_IR_11 = (2022, 1)
 
@@ -57,7 +70,7 @@ _FIRST_IR_11 = (2022, 1)
 class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An artifact as far as an image matters to it. None is what is not known of it.
 
-    `opset` and `ir` are those of ONNX, or `ir` that of OpenVINO; `operators` the names of TorchScript's calls,
+    `opset` and `ir` are those of ONNX, or of OpenVINO; `operators` the names of TorchScript's calls,
     without `aten::`; `torch`, `tensorrt` and `python` (`3.11`) the versions that it was made with.
     """
 
@@ -85,6 +98,19 @@ def onnx(row: matrix.Row | None, wanted: int | None = None) -> tuple[int, int]:
     limits = _ONNX.get(matrix.numbers(row.onnxruntime)[:2]) if row else None
     opset = wanted or (min(OPSET, limits[1]) if limits else OPSET)
     return opset, min((ir for ir, newest in _ONNX.values() if newest >= opset), default=max(_ONNX.values())[0])
+
+
+def openvino(row: matrix.Row | None) -> int | None:
+    """The newest set of operators that the OpenVINO of the row's image has; None where that is not known."""
+    has = _openvino_version(row) if row else ()
+    if not has or has >= _LAST_KNOWN:
+        return None
+    return max((opset for version, opset in _OPENVINO.items() if version <= has), default=None)
+
+
+def _openvino_version(row: matrix.Row) -> matrix.Numbers:
+    """Some images have two: the newer one serves."""
+    return max((matrix.numbers(part) for part in (row.openvino or "").split(";")), default=())[:2]
 
 
 def judge(row: matrix.Row, artifact: Artifact) -> tuple[findings.Finding, ...]:
@@ -187,7 +213,7 @@ def _onnx(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Finding]:
 
 
 def _openvino(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Finding]:
-    has = max((matrix.numbers(part) for part in (row.openvino or "").split(";")), default=())
+    has = _openvino_version(row)
     if not has:
         yield _unknown(row, "OpenVINO", "openvino-unknown", OPENVINO)
         return
@@ -201,7 +227,7 @@ def _openvino(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Finding]
             hint=hint,
             source=OPENVINO,
         )
-    elif artifact.ir == _NEWEST_IR and has[:2] < _FIRST_IR_11:
+    elif artifact.ir == _NEWEST_IR and has < _FIRST_IR_11:
         message = f"OpenVINO {row.openvino} of the image {row.tag} reads no IR version 11, which came with 2022.1"
         hint = "Take an image of 22.09 or later."
         yield findings.Finding(rule="openvino-ir", message=message, hint=hint, source=OPENVINO)

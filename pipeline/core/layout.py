@@ -48,10 +48,15 @@ def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: M
 
 
 def _written(version: spec.Version, row: matrix.Row | None) -> tuple[int | None, int | None]:
-    """The opset and the IR version of an ONNX export; none of other formats, nor of finished files."""
-    if version.export is None or platforms.of(version).format != "onnx":
-        return None, None
-    return formats.onnx(row, version.export.opset)
+    """The opset and IR version that an export is written in: ONNX's, or the newest operators that the image's OpenVINO
+    has. None of other formats, nor of finished files."""
+    match version.export and platforms.of(version).format:
+        case "onnx":
+            return formats.onnx(row, version.export.opset if version.export else None)
+        case "openvino":
+            return formats.openvino(row), None
+        case _:
+            return None, None
 
 
 def artifacts(declared: spec.Spec, *, torch: str | None, row: matrix.Row | None) -> tuple[formats.Artifact, ...]:
@@ -64,7 +69,7 @@ def artifacts(declared: spec.Spec, *, torch: str | None, row: matrix.Row | None)
             version=number,
             torch=torch if version.export else None,
             opset=_written(version, row)[0],
-            ir=_written(version, row)[1],
+            ir=11 if version.export and version.export.method == "openvino" else _written(version, row)[1],
         )
         for name, model in declared.models.items()
         for number, version in model.versions.items()

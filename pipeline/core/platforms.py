@@ -68,14 +68,29 @@ ONNX = Platform(
     instances=2,
 )
 
+OPENVINO = Platform(
+    format="openvino",
+    platform=None,
+    backend="openvino",
+    filename="model.xml",
+    groups=("openvino",),
+    shaping=("onnx", "onnx-ir", "onnxscript", "openvino"),
+    serving=("openvino",),
+    refused={"BF16": _AT_LOAD.format("openvino"), **_NO_TEXT},
+    defaults={"instance_group": [{"kind": "KIND_CPU"}]},  # it has no other, and a machine with GPUs would choose them
+    # NVIDIA's backend answers full batches only, or, so, pads the others.
+    batching={"parameters": {"ENABLE_BATCH_PADDING": {"string_value": "YES"}}},
+)
+
 METHODS: dict[str, Platform] = {
     "trace": TORCHSCRIPT,
     "script": TORCHSCRIPT,
     "onnx": ONNX,
+    "openvino": OPENVINO,
 }
 """What each export method makes."""
 
-_SUFFIXES = {".pt": TORCHSCRIPT, ".onnx": ONNX}
+_SUFFIXES = {".pt": TORCHSCRIPT, ".onnx": ONNX, ".xml": OPENVINO}
 """What a finished file is, by the end of its name."""
 
 

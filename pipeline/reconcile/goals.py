@@ -57,13 +57,13 @@ def builds(site: Site, *, online: bool = False) -> dict[layout.At, build.Build]:
 
 
 def _makers(site: Site) -> layout.Makers:
-    """What artifacts are made with here. The matrix is read for ONNX alone: what its image loads shapes its bytes."""
+    """What artifacts are made with here. The matrix is read for those alone whose bytes the image's release shapes."""
     found = {
         (platform := platforms.of(version)).format: platform
         for model in site.declared.models.values()
         for version in model.versions.values()
     }
-    rows = matrix.parse(facts.releases()) if "onnx" in found else ()
+    rows = matrix.parse(facts.releases()) if {"onnx", "openvino"} & found.keys() else ()
     return layout.Makers(
         codes=exporters.codes(),
         toolchains={name: environments.toolchain(site.project.root, each) for name, each in found.items()},

@@ -238,6 +238,15 @@ def test_opset_and_ir_are_those_that_the_image_loads(
         assert formats.judge(row(release), artifact) == ()
 
 
+@pytest.mark.parametrize(
+    ("release", "opset"), [("22.08", None), ("22.09", 8), ("23.07", 11), ("24.02", 13), ("24.12", 15), ("25.02", None)]
+)
+def test_operators_of_openvino_by_release(release: str, opset: int | None) -> None:
+    """The newest set of operators that an image's OpenVINO has; unknown before IR 11, and where it is not listed."""
+    assert formats.openvino(row(release)) == opset
+    assert formats.openvino(None) is None
+
+
 def test_every_row_that_is_known_loads_what_is_chosen() -> None:
     """Whatever the image, the opset and IR version that are chosen for it have nothing against them."""
     for each in ROWS:

@@ -68,6 +68,19 @@ def test_platform_follows_from_the_export() -> None:
     assert more["instance_group"] == [{"count": 3}]
 
 
+def test_openvino_gets_what_nvidias_backend_needs() -> None:
+    """OpenVINO has no platform, runs on a CPU alone, and answers batches that are not full only if it may pad them."""
+    data = config.model_config(exported("openvino"), digest=DIGEST)
+    assert ("platform" in data, data["backend"], data["instance_group"]) == (False, "openvino", [{"kind": "KIND_CPU"}])
+    assert data["parameters"] == {
+        "ENABLE_BATCH_PADDING": {"string_value": "YES"}, "pipeline_digest": {"string_value": DIGEST}
+    }  # fmt: skip
+    own = {"parameters": {"ENABLE_BATCH_PADDING": {"string_value": "NO"}, "NUM_STREAMS": {"string_value": "2"}}}
+    assert config.model_config(exported("openvino", config=own), digest=None)["parameters"] == own["parameters"]
+    alone = config.model_config(exported("openvino", max_batch_size=0, config={}), digest=None)
+    assert "parameters" not in alone
+
+
 def test_a_finished_file_is_served_as_it_was() -> None:
     """A `file` source has the platform of its name, and no field that nobody wrote."""
     source = spec.Source(file=spec.FileSource(path="old/model.onnx", sha256="0" * 64))

@@ -14,7 +14,7 @@ from tests.real import live
 
 pytestmark = pytest.mark.real
 
-FORMATS = {"onnx": ("onnxruntime_onnx", ["model.onnx"])}
+FORMATS = {"onnx": ("onnxruntime_onnx", ["model.onnx"]), "openvino": ("openvino", ["model.bin", "model.xml"])}
 
 
 @pytest.fixture(scope="module")

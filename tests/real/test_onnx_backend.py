@@ -8,7 +8,6 @@ and one that is refused there is refused here.
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -20,8 +19,7 @@ import pytest
 from onnx import TensorProto
 
 from pipeline.core import errors
-from pipeline.edges import embedded, inference, triton
-from tests.real import graphs, repository
+from tests.real import graphs, loading, repository
 
 pytestmark = pytest.mark.real
 
@@ -33,38 +31,15 @@ TWO = [("left", "FP32", [4]), ("right", "FP32", [4])]
 ANSWER = [("answer", "FP32", [4])]
 
 
-class Server:
-    """One Triton for all tests of this module; models are loaded into it one by one."""
-
-    def __init__(self, running: embedded.Running, models: Path) -> None:
-        self.running, self.models = running, models
-        self.client = triton.Client(port=running.ports.http, timeout=60)
-        self.count = itertools.count()
-        self.last = ""
-
-    def load(
-        self, write: Callable[[Path], None], inputs: Any, outputs: Any, *, file: str = "1/model.onnx", **more: Any
-    ) -> str:
-        """Loads a fresh model of this graph and config, and gives its name. Raises PipelineError with the refusal."""
-        self.last = name = f"m{next(self.count)}"
-        text = repository.config(name, inputs, outputs, **{"platform": ONNX, **more})
-        write(repository.place(self.models, name, text, file))
-        self.client.load(name, timeout=60)
-        return name
-
-    def ask(self, name: str, outputs: tuple[str, ...], **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        return inference.infer("http", self.running.ports.http, name, 1, inputs=inputs, outputs=outputs)
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[loading.Server]:
     """A Triton without models."""
     root = tmp_path_factory.mktemp("onnxruntime")
     with repository.serving(root) as running:
-        yield Server(running, root / "models")
+        yield loading.Server(running, root / "models", platform=ONNX, file="1/model.onnx")
 
 
-def test_tensors_meet_by_name(server: Server) -> None:
+def test_tensors_meet_by_name(server: loading.Server) -> None:
     """Inputs and outputs are found by name, whatever the config's order, and answers come sorted by name."""
     name = server.load(graphs.subtract, TWO[::-1], ANSWER)
     np.testing.assert_array_equal(server.ask(name, ("answer",), left=LEFT, right=RIGHT)["answer"], LEFT - RIGHT)
@@ -75,7 +50,7 @@ def test_tensors_meet_by_name(server: Server) -> None:
     np.testing.assert_array_equal(server.ask(one, ("a",), x=LEFT)["a"], LEFT + 2)
 
 
-def test_a_dynamic_batch_is_one_run(server: Server) -> None:
+def test_a_dynamic_batch_is_one_run(server: loading.Server) -> None:
     """Requests that meet in a batch run together, and each gets its own rows back."""
     name = server.load(
         graphs.rows,
@@ -93,7 +68,7 @@ def test_a_dynamic_batch_is_one_run(server: Server) -> None:
     assert counts["execution_count"] < counts["inference_count"]
 
 
-def test_every_data_type_passes_unchanged(server: Server) -> None:
+def test_every_data_type_passes_unchanged(server: loading.Server) -> None:
     """Each data type that the backend takes goes in and out without a change, twice over."""
     kinds: dict[str, tuple[int, Any]] = {
         "BOOL": (TensorProto.BOOL, np.array([[True, False]])),
@@ -122,7 +97,7 @@ def test_every_data_type_passes_unchanged(server: Server) -> None:
             assert answer[f"out_{kind}"].tobytes() == array.tobytes()
 
 
-def test_no_batch_axis_ragged_rows_scalars_and_optional_inputs(server: Server) -> None:
+def test_no_batch_axis_ragged_rows_scalars_and_optional_inputs(server: loading.Server) -> None:
     """What Triton's config can say beside a batch of equal rows is answered as NVIDIA's backend answers it."""
     name = server.load(graphs.flat, [("x", "FP32", [-1])], [("sum", "FP32", [1]), ("twice", "FP32", [-1])], batch=0)
     found = server.ask(name, ("sum", "twice"), x=LEFT[0])
@@ -136,7 +111,7 @@ def test_no_batch_axis_ragged_rows_scalars_and_optional_inputs(server: Server) -
     assert server.ask(name, ("twice",), x=LEFT[0])["twice"].tolist() == [2, 4, 6, 8]
 
 
-def test_the_file_can_have_another_name(server: Server) -> None:
+def test_the_file_can_have_another_name(server: loading.Server) -> None:
     """default_model_filename names the file, or a folder that has it."""
     name = server.load(
         graphs.pair,
@@ -162,12 +137,12 @@ SETTINGS: dict[str, tuple[dict[str, str], str, tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize("case", SETTINGS)
-def test_settings(server: Server, case: str) -> None:
+def test_settings(server: loading.Server, case: str) -> None:
     """Instances and parameters set the session up; unknown parameters are ignored."""
     parameters, more, threads = SETTINGS[case]
     name = server.load(graphs.pair, [X], [("a", "FP32", [4])], parameters=parameters, more=more)
     np.testing.assert_array_equal(server.ask(name, ("a",), x=LEFT)["a"], LEFT + 2)
-    log = server.running.log.read_text(encoding="utf-8")
+    log = server.said()
     said = set(re.findall(rf"'({name}_\d\w*)' has (\d+) intra-op and (\d+) inter-op threads", log))
     assert {(int(intra), int(inter)) for _, intra, inter in said} == {threads}
     assert len(said) == (1 if "count: 1" in more else 2)
@@ -200,7 +175,7 @@ LOADING: dict[str, tuple[Callable[[Path], None], Any, Any, dict[str, Any], str]]
 
 
 @pytest.mark.parametrize("case", LOADING)
-def test_a_load_is_refused(server: Server, case: str) -> None:
+def test_a_load_is_refused(server: loading.Server, case: str) -> None:
     """What NVIDIA's backend refuses at load time is refused, with its words."""
     write, inputs, outputs, more, words = LOADING[case]
     with pytest.raises(errors.PipelineError) as refused:
@@ -208,7 +183,7 @@ def test_a_load_is_refused(server: Server, case: str) -> None:
     assert words.format(m=server.last) in str(refused.value)
 
 
-def test_a_runs_own_failure_is_told_and_the_next_question_answered(server: Server) -> None:
+def test_a_runs_own_failure_is_told_and_the_next_question_answered(server: loading.Server) -> None:
     """An error of ONNX Runtime answers its own question only, with its words."""
     name = server.load(graphs.gather, [("x", "INT64", [4])], [Y])
     with pytest.raises(errors.PipelineError, match=r"onnx runtime error \d+: .*indices element out of data bounds"):

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import build, errors, spec
-from pipeline.edges.exporters import signature
-from pipeline.triton_backends import named, refusals
+from pipeline.edges.exporters import agreement, signature
+from pipeline.triton_backends import named
 from pipeline.triton_backends.onnxruntime import parameters
 
 if TYPE_CHECKING:
@@ -34,13 +34,11 @@ _LEAST = 1024  # bytes: what is smaller stays in the graph, as shapes must
 
 def export(module: torch.nn.Module, example: Arrays, made: build.Build, folder: Path) -> None:
     """Writes the graph that torch.export sees. Raises errors.PipelineError for what cannot be exported."""
-    model = graph(module, example, made)
-    _write(model, folder)
-    _check(folder / ARCHIVE)
+    write(graph(module, example, made, opset=made.opset, ir=made.ir), folder)
 
 
-def graph(module: torch.nn.Module, example: Arrays, made: build.Build) -> Any:  # noqa: ANN401 - onnx_ir has no types here
-    """The model as onnx_ir's, whose inputs and outputs are the declared tensors."""
+def graph(module: torch.nn.Module, example: Arrays, made: build.Build, *, opset: int | None, ir: int | None) -> Any:  # noqa: ANN401 - onnx_ir has no types here
+    """The model as onnx_ir's, whose inputs and outputs are the declared tensors, in this opset and IR version."""
     import torch  # noqa: PLC0415
 
     from pipeline.edges.exporters import wrapper  # noqa: PLC0415 - needs torch
@@ -52,7 +50,7 @@ def graph(module: torch.nn.Module, example: Arrays, made: build.Build) -> Any:  
         with contextlib.redirect_stdout(io.StringIO()):
             program = torch.onnx.export(
                 wrapper.wrap(module, made), tensors, dynamo=True, verbose=False, optimize=True,
-                opset_version=made.opset, dynamic_shapes=shapes,
+                opset_version=opset, dynamic_shapes=shapes,
                 input_names=names, output_names=signature.outputs(made),
             )  # fmt: skip
     except errors.PipelineError:
@@ -61,6 +59,7 @@ def graph(module: torch.nn.Module, example: Arrays, made: build.Build) -> Any:  
         raise _refused(error) from error
     model = program.model
     _clear(model, made)
+    model.ir_version = ir
     return model
 
 
@@ -115,7 +114,6 @@ def _clear(model: Any, made: build.Build) -> None:  # noqa: ANN401
         declared = made.inputs.get(value.name) or made.outputs[value.name]
         value.shape = onnx_ir.Shape(list(declared.shape))
     model.producer_name, model.producer_version, model.graph.name = "pytorch", made.toolchain.get("torch"), "main"
-    model.ir_version = made.ir
 
 
 def _strip(part: Any) -> None:  # noqa: ANN401
@@ -124,8 +122,11 @@ def _strip(part: Any) -> None:  # noqa: ANN401
         part.doc_string = None
 
 
-def _write(model: Any, folder: Path, *, largest: int = LARGEST) -> None:  # noqa: ANN401
-    """The model as one file, or its weights beside it where they are more than protobuf can hold."""
+def write(model: Any, folder: Path, *, largest: int = LARGEST) -> None:  # noqa: ANN401
+    """Writes the model as one file, or its weights beside it where they are more than protobuf can hold.
+
+    Raises errors.PipelineError where it is not valid ONNX.
+    """
     import onnx_ir  # noqa: PLC0415
 
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
@@ -134,6 +135,7 @@ def _write(model: Any, folder: Path, *, largest: int = LARGEST) -> None:  # noqa
     else:
         proto = onnx_ir.to_proto(model)
         (folder / ARCHIVE).write_bytes(proto.SerializeToString(deterministic=True))
+    _check(folder / ARCHIVE)
 
 
 def _check(path: Path) -> None:
@@ -163,7 +165,7 @@ def load(path: Path, made: build.Build) -> Runner:
         msg = f"ONNX Runtime {onnxruntime.__version__} cannot load {path.name}: {str(error).splitlines()[0]}"
         raise errors.PipelineError(msg, hint="Give a file that it can: it is what serves the model.") from error
     initializers = _found(session.get_overridable_initializers())
-    check_tensors(made, _found(session.get_inputs()), initializers, _found(session.get_outputs()), parameters.RULES)
+    agreement.check(made, _found(session.get_inputs()), initializers, _found(session.get_outputs()), parameters.RULES)
     outputs = list(made.outputs)
 
     def run(inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
@@ -173,31 +175,6 @@ def load(path: Path, made: build.Build) -> Runner:
             raise RuntimeError(str(error)) from error  # its exceptions have no base of their own
 
     return run
-
-
-def check_tensors(
-    made: build.Build,
-    inputs: dict[str, named.Found],
-    initializers: dict[str, named.Found],
-    outputs: dict[str, named.Found],
-    rules: named.Rules,
-) -> None:
-    """Raises errors.PipelineError where the backend would refuse the artifact, in its words."""
-    config = {"name": made.model, "max_batch_size": made.max_batch_size}
-    declared = {side: [_item(name, tensor, made) for name, tensor in tensors.items()]
-                for side, tensors in (("input", made.inputs), ("output", made.outputs))}  # fmt: skip
-    try:
-        named.inputs({**config, **declared}, inputs, initializers, rules)
-        named.outputs({**config, **declared}, outputs, rules)
-    except refusals.Refused as error:
-        msg = f"the artifact is not what the spec declares: {error}"
-        raise errors.PipelineError(msg, hint="Correct the declared names, types and shapes.") from error
-
-
-def _item(name: str, tensor: spec.Input | spec.Output, made: build.Build) -> dict[str, Any]:
-    sizes = tensor.shape[1:] if made.max_batch_size else tensor.shape
-    dims = [size if isinstance(size, int) else -1 for size in sizes]
-    return {"name": name, "data_type": f"TYPE_{tensor.dtype}", "dims": dims}
 
 
 def _found(tensors: Any) -> dict[str, named.Found]:  # noqa: ANN401 - ONNX Runtime's own
