@@ -145,7 +145,10 @@ def differences(desired: Data, live: Data) -> tuple[tuple[str, Any, Any], ...]:
     known = platforms.named(told)
     follows = {"backend": known.backend, "default_model_filename": known.filename} if known else {}
     fills = {**_FILLS, "instance_group[].count": (1, known.instances if known else 1)}
-    return tuple(_walk("", {**_TRITONS, **follows, **told}, {**_TRITONS, **follows, **normalize(live)}, fills))
+    got = normalize(live)
+    if platforms.variant(told) and follows.items() <= got.items():
+        got["platform"] = told["platform"]  # the same model, by the other name that the embedded server knows
+    return tuple(_walk("", {**_TRITONS, **follows, **told}, {**_TRITONS, **follows, **got}, fills))
 
 
 _TRITONS: Data = {

@@ -13,7 +13,11 @@ FORMAT = 1
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A locked version: where it came from, the key it is stored under, and the sha256 of everything built."""
+    """A locked version: where it came from, the key it is stored under, and the sha256 of everything built.
+
+    One that is not `reproducible` has other bytes wherever it is built: its files are named, and the key is all that
+    identifies them.
+    """
 
     source: build.Resolved
     key: str
@@ -70,6 +74,13 @@ def parse(text: bytes, *, file: str) -> Lock:
 
 
 _RESTORE = "Restore it from git (`git checkout pipeline.lock`), or remove it and run `export` to make it anew."
+
+
+def identity(version: Version) -> dict[str, str]:
+    """What tells a version from any other: the digests of its files, or the key of what they were made from."""
+    if not version.reproducible:
+        return {"key": version.key}
+    return {name: file.sha256 for name, file in version.files.items()}
 
 
 def version(lock: Lock | None, model: str, number: int) -> Version | None:

@@ -25,7 +25,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     server runs it with. `refused` are the data types that the backend does not take, each with the reason. `defaults`
     are config fields that exports get, unless the spec has them itself, `batching` those where Triton batches. A
     `positional` backend takes names `<any>__<n>` for positions, and controls of sequences by no other name. Triton
-    itself makes `instances` of a model on a CPU where the config says no number.
+    itself makes `instances` of a model on a CPU where the config says no number. The rest is what a backend cannot do:
+    its tensors have no other `names` than `<name>__<n>`, its largest batch is `batches`, it has no `sequences`.
     """
 
     format: Format
@@ -39,7 +40,10 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     defaults: dict[str, Any] = {}
     batching: dict[str, Any] = {}
     positional: bool = False
+    names: tuple[str, str] | None = None
     instances: int = 1
+    batches: int | None = None
+    sequences: bool = True
 
 
 _AT_LOAD = "Triton's {} backend refuses it at load"
@@ -82,15 +86,29 @@ OPENVINO = Platform(
     batching={"parameters": {"ENABLE_BATCH_PADDING": {"string_value": "YES"}}},
 )
 
+AOTI = Platform(
+    format="torch_aoti",
+    platform="torch_aoti",
+    backend="pytorch",
+    filename="model.pt2",
+    refused=_TORCH,
+    positional=True,
+    batches=1,
+    sequences=False,
+    names=("INPUT", "OUTPUT"),
+    defaults={"instance_group": [{"kind": "KIND_CPU"}]},  # it is compiled for one
+)
+
 METHODS: dict[str, Platform] = {
     "trace": TORCHSCRIPT,
     "script": TORCHSCRIPT,
     "onnx": ONNX,
     "openvino": OPENVINO,
+    "aoti": AOTI,
 }
 """What each export method makes."""
 
-_SUFFIXES = {".pt": TORCHSCRIPT, ".onnx": ONNX, ".xml": OPENVINO}
+_SUFFIXES = {".pt": TORCHSCRIPT, ".onnx": ONNX, ".xml": OPENVINO, ".pt2": AOTI}
 """What a finished file is, by the end of its name."""
 
 
@@ -102,6 +120,17 @@ def of_file(path: str) -> Platform | None:
 def suffixes() -> str:
     """The ends of names that `of_file` knows, in words."""
     return ", ".join(_SUFFIXES)
+
+
+def variant(config: dict[str, Any]) -> dict[str, Any] | None:
+    """The config of a model for the embedded server, where it needs one of its own.
+
+    That server is older than the platform `torch_aoti`, which its core refuses; the backend by name it takes.
+    """
+    if config.get("platform") != AOTI.platform:
+        return None
+    rest = {key: value for key, value in config.items() if key != "platform"}
+    return {**rest, "backend": AOTI.backend, "default_model_filename": AOTI.filename}
 
 
 def named(config: dict[str, Any]) -> Platform | None:

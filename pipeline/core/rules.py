@@ -100,8 +100,21 @@ def model(
     yield from _batches(entry, built, path)
     yield from _texts(entry, models, built, path)
     yield from _config(entry, path)
+    yield from _limits(entry, platform, path)
     if platform.positional:
         yield from _controls(entry.config.get("sequence_batching"), (*path, "config"))
+
+
+def _limits(entry: spec.ModelEntry, platform: platforms.Platform, path: tree.Path) -> Iterator[tree.Fault]:
+    """What the platform's backend cannot do."""
+    if platform.batches is not None and entry.max_batch_size > platform.batches:
+        message = f"the {platform.platform} backend takes no batch above {platform.batches}"
+        hint = f"set it to {platform.batches} or 0, or choose another `export`"
+        yield tree.Fault(path=(*path, "max_batch_size"), rule="batch-limit", message=message, hint=hint)
+    if not platform.sequences and "sequence_batching" in entry.config:
+        message = f"the {platform.platform} backend serves no sequences"
+        at = (*path, "config", "sequence_batching")
+        yield tree.Fault(path=at, rule="no-sequences", message=message, hint="choose another `export`", on_key=True)
 
 
 def _versions(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pipeline.core import platforms, spec, tree
 
@@ -19,12 +19,24 @@ def faults(entry: spec.ModelEntry, platform: platforms.Platform, path: tree.Path
             yield from _dtype(tensor.dtype, platform, at)
             yield from _shape(tensor.shape, entry.max_batch_size, at)
     yield from _axes(entry, path)
+    yield from _names(entry, platform, path)
     if platform.positional:
         yield from _input_indices(entry, path)
         yield from _output_indices(entry.outputs, path)
     yield from _arguments(entry.inputs, path)
     yield from _values(entry.inputs, path)
     yield from _results(entry, path)
+
+
+def _names(entry: spec.ModelEntry, platform: platforms.Platform, path: tree.Path) -> Iterator[tree.Fault]:
+    """Some backends find tensors by no other name."""
+    sides: tuple[tuple[str, Iterable[str]], ...] = (("inputs", entry.inputs), ("outputs", entry.outputs))
+    for (part, tensors), prefix in zip(sides, platform.names or (), strict=False):
+        for name in tensors:
+            if not re.fullmatch(rf"{prefix}__[0-9]+", name):
+                message = f"the {platform.platform} backend knows no tensor `{name[:80]}`"
+                hint = f"number the {part}: {prefix}__0, {prefix}__1, ..."
+                yield tree.Fault(path=(*path, part, name), rule="tensor-name", message=message, hint=hint, on_key=True)
 
 
 def _dtype(dtype: str, platform: platforms.Platform, at: tree.Path) -> Iterator[tree.Fault]:

@@ -89,7 +89,7 @@ def goal_of(site: Site, chosen: release.Release) -> Goal:
 
 
 def _goal(site: Site, declared: spec.Spec, locked: lock.Lock | None, keys: dict[layout.At, str]) -> Goal:
-    bare = layout.state_of(declared, locked, keys, None)
+    bare = layout.state_of(declared, locked, keys, None, local=_local(site, locked))
     live = {
         name: state.Live(digest=model.digest, versions=spec.served_versions(declared.models[name]))
         for name, model in bare.models.items()
@@ -97,6 +97,13 @@ def _goal(site: Site, declared: spec.Spec, locked: lock.Lock | None, keys: dict[
     planned = serving.launch(site.project, declared, environments.expected(site.project.root))
     server = state.Server(runtime=observing.RUNTIME, fingerprint=embedded.fingerprint(planned), models=live)
     return Goal(declared=declared, locked=locked, state=msgspec.structs.replace(bare, server=server))
+
+
+def _local(site: Site, locked: lock.Lock | None) -> dict[str, build.Built]:
+    """What the store has of the locked versions that no digest pins."""
+    versions = [each for model in locked.models.values() for each in model.versions.values()] if locked else []
+    found = {each.key: site.stored.get(each.key) for each in versions if not each.reproducible}
+    return {key: built for key, built in found.items() if built is not None}
 
 
 def observe(site: Site, keys: Iterable[str]) -> state.State:

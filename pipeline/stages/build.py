@@ -50,9 +50,12 @@ def main(argv: list[str]) -> int:
     except errors.PipelineError as error:
         if isinstance(error.__cause__, MemoryError) or any(sign in str(error.__cause__) for sign in NO_MEMORY):
             raise
-        unverified = isinstance(error, errors.Unverified)
         failure = exporters.Failure(
-            message=error.message, hint=error.hint, details=error.details, unverified=unverified
+            message=error.message,
+            hint=error.hint,
+            details=error.details,
+            unverified=isinstance(error, errors.Unverified),
+            unfit=isinstance(error, errors.Unfit),
         )
         result = exporters.Result(failure=failure)
     (folder / exporters.RESULT).write_bytes(msgspec.json.encode(result))

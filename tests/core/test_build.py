@@ -37,11 +37,14 @@ def builds(image: str = SAMPLE.target.image, export: spec.Export | None = None) 
     }
     models = dict(SAMPLE.models)
     if export is not None:
-        version = spec.Version(number=1, source=models["minilm"].versions[1].source, export=export)
-        models["minilm"] = msgspec.structs.replace(models["minilm"], versions={1: version})
+        models["minilm"] = _exported(export)
     declared = msgspec.structs.replace(SAMPLE, models=models)
-    toolchains = {"torchscript": LOCKED.toolchain, "onnx": {**LOCKED.toolchain, "onnx": "1"}}
-    codes = dict.fromkeys(["trace", "script", "onnx", None], 1)
+    toolchains = {
+        "torchscript": LOCKED.toolchain,
+        "torch_aoti": LOCKED.toolchain,
+        "onnx": {**LOCKED.toolchain, "onnx": "1"},
+    }
+    codes = dict.fromkeys(["trace", "script", "onnx", "aoti", None], 1)
     makers = layout.Makers(codes=codes, toolchains=toolchains, row=compat.find(image, ROWS))  # type: ignore[arg-type]
     return layout.builds(declared, resolved, makers)
 
@@ -70,3 +73,29 @@ def test_key_of_onnx_has_opset_and_ir() -> None:
     }
     assert len({base, *others}) == 4
     assert base == key(export=spec.Export(method="onnx", opset=18, timeout=1))
+
+
+def test_what_is_not_reproducible_is_known_by_its_key() -> None:
+    """Two builds with other bytes give one lock and one digest; the files that the repository must have are those of
+    the store, and without them there is something to build."""
+    export = spec.Export(method="aoti")
+    made = builds(export=export)
+    declared = msgspec.structs.replace(SAMPLE, models={"minilm": _exported(export)})
+    at = ("minilm", 1)
+    locks, states = [], []
+    for letter in "ab":
+        files = {"model.pt2": build.File(sha256=letter * 64, size=1)}
+        built = build.Built(key=build.key(made[at]), files=files, golden="c" * 64, reproducible=False)
+        locks.append(layout.next_lock(declared, {at: made[at]}, {at: built}, kept={}))
+        keys = {at: built.key}
+        states.append(layout.state_of(declared, locks[0], keys, None, local={built.key: built}).models["minilm"])
+        assert layout.state_of(declared, locks[0], keys, None).models["minilm"].digest is None
+    assert locks[0] == locks[1]
+    assert states[0].digest == states[1].digest == locks[0].models["minilm"].digest
+    assert [each.files["1/model.pt2"] for each in states] == ["a" * 64, "b" * 64]
+    assert states[0].files["configs/embedded.pbtxt"] == states[1].files["configs/embedded.pbtxt"]
+
+
+def _exported(export: spec.Export) -> spec.Model:
+    version = msgspec.structs.replace(SAMPLE.models["minilm"].versions[1], export=export)
+    return msgspec.structs.replace(SAMPLE.models["minilm"], versions={1: version})

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from hypothesis import strategies as st
 
-from pipeline.core import config, errors, parse, spec
+from pipeline.core import config, errors, parse, platforms, spec
 
 SAMPLE = parse.parse_spec((Path(__file__).parents[2] / "pipeline.yaml").read_bytes(), file="pipeline.yaml")
 BERT = SAMPLE.models["bert"]
@@ -79,6 +79,19 @@ def test_openvino_gets_what_nvidias_backend_needs() -> None:
     assert config.model_config(exported("openvino", config=own), digest=None)["parameters"] == own["parameters"]
     alone = config.model_config(exported("openvino", max_batch_size=0, config={}), digest=None)
     assert "parameters" not in alone
+
+
+def test_embedded_variant_of_a_compiled_package() -> None:
+    """The embedded server gets the package by its backend, and what it makes of that is no difference."""
+    desired = config.model_config(exported("aoti", max_batch_size=1), digest=DIGEST)
+    other = platforms.variant(desired)
+    assert other is not None
+    assert {key: value for key, value in desired.items() if key != "platform"}.items() <= other.items()
+    assert "platform" not in other
+    live = {**other, "platform": "pytorch_libtorch"}
+    assert config.differences(desired, live) == ()
+    assert config.differences(desired, {**live, "default_model_filename": "model.pt"})
+    assert platforms.variant(config.model_config(BERT, digest=None)) is None
 
 
 def test_a_finished_file_is_served_as_it_was() -> None:

@@ -25,6 +25,8 @@ _FIXED = (
     "--exit-on-error=false",
     # The configs are whole. Completion would start each model's stub twice, and import torch twice.
     "--disable-auto-complete-config",
+    # A model that this release knows by another name than NVIDIA's image has `configs/embedded.pbtxt` too.
+    "--model-config-name=embedded",
     f"--http-address={ADDRESS}",
     f"--grpc-address={ADDRESS}",
     f"--metrics-address={ADDRESS}",

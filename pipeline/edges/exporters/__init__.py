@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.core import build, platforms
-from pipeline.edges.exporters import onnx, openvino, torchscript
+from pipeline.edges.exporters import aoti, onnx, openvino, torchscript
 from pipeline.edges.exporters.worker import JOB, RESULT, Failure, Job, Result, command, environment, read
 
 if TYPE_CHECKING:
@@ -60,11 +60,13 @@ METHODS: dict[str, Method] = {
     "script": Method(version=1, export=torchscript.script, load=torchscript.load),
     "onnx": Method(version=1, export=onnx.export, load=onnx.load),
     "openvino": Method(version=1, export=openvino.export, load=openvino.load),
+    "aoti": Method(version=1, reproducible=False, export=aoti.export, load=aoti.load),
 }
 ADOPTED: dict[platforms.Format, Method] = {
     "torchscript": METHODS["trace"],
     "onnx": METHODS["onnx"],
     "openvino": METHODS["openvino"],
+    "torch_aoti": METHODS["aoti"],
 }
 """How the artifact of a `file` source is read, by its format."""
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core import build, errors, spec
-from pipeline.edges.exporters import agreement, signature
+from pipeline.core import build, errors
+from pipeline.edges.exporters import agreement, signature, symbolic
 from pipeline.triton_backends import named
 from pipeline.triton_backends.onnxruntime import parameters
 
@@ -44,55 +44,21 @@ def graph(module: torch.nn.Module, example: Arrays, made: build.Build, *, opset:
     from pipeline.edges.exporters import wrapper  # noqa: PLC0415 - needs torch
 
     names = [name for name, _ in signature.inputs(made)]
-    tensors = tuple(torch.from_numpy(_doubled(example[name], made)) for name in names)
-    shapes = tuple(_dynamic(made.inputs[name], made) for name in names)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             program = torch.onnx.export(
-                wrapper.wrap(module, made), tensors, dynamo=True, verbose=False, optimize=True,
-                opset_version=opset, dynamic_shapes=shapes,
+                wrapper.wrap(module, made), symbolic.tensors(example, made), dynamo=True, verbose=False, optimize=True,
+                opset_version=opset, dynamic_shapes=symbolic.shapes(made),
                 input_names=names, output_names=signature.outputs(made),
             )  # fmt: skip
     except errors.PipelineError:
         raise
     except Exception as error:
-        raise _refused(error) from error
+        raise symbolic.refused(error) from error
     model = program.model
     _clear(model, made)
     model.ir_version = ir
     return model
-
-
-def _doubled(array: npt.NDArray[Any], made: build.Build) -> npt.NDArray[Any]:
-    """An example of two rows: torch.export takes a size of 1 for a constant."""
-    import numpy as np  # noqa: PLC0415
-
-    return np.concatenate([array, array]) if made.max_batch_size and array.shape[0] == 1 else array
-
-
-def _dynamic(tensor: spec.Input, made: build.Build) -> dict[int, Any]:
-    """The axes of an input that may have any size within their bounds."""
-    import torch  # noqa: PLC0415
-
-    found: dict[int, Any] = {}
-    for place, size in enumerate(tensor.shape):
-        if isinstance(size, str):
-            bounds = made.axes.get(size)
-            found[place] = (
-                torch.export.Dim.DYNAMIC(min=bounds.min, max=bounds.max)
-                if bounds and bounds.min < bounds.max
-                else torch.export.Dim.DYNAMIC
-            )
-    return found
-
-
-def _refused(error: Exception) -> errors.PipelineError:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    cause = error.__cause__
-    told = [line for line in str(cause).splitlines() if line.strip()] if cause else []
-    msg = f"torch.export cannot export the model: {(told or lines or [type(error).__name__])[0]}"
-    hint = "Change the model's code so that it depends on shapes and values as torch.export allows, or `export: trace`."
-    return errors.PipelineError(msg, hint=hint, details=(told or lines)[1:16])
 
 
 def _clear(model: Any, made: build.Build) -> None:  # noqa: ANN401

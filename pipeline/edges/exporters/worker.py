@@ -39,12 +39,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an export stopped. `unverified` where something did not match its digest."""
+    """Why an export stopped. `unverified` where something did not match its digest, `unfit` where the machine lacks
+    something."""
 
     message: str
     hint: str = ""
     details: tuple[str, ...] = ()
     unverified: bool = False
+    unfit: bool = False
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -102,7 +104,7 @@ def read(folder: Path, *, what: str, code: int, reason: str, tail: Sequence[str]
         result = None
     if result is not None and result.failure is not None:
         told = result.failure
-        kind = errors.Unverified if told.unverified else errors.PipelineError
+        kind = errors.Unverified if told.unverified else errors.Unfit if told.unfit else errors.PipelineError
         msg = f"{failed}: {told.message}"
         raise kind(msg, hint=told.hint, details=told.details)
     if code != 0 and any(sign in line for line in tail for sign in _DISK_FULL):

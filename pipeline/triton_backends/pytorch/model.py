@@ -26,6 +26,7 @@ gc.enable()
 from pipeline.triton_backends import cores, refusals, serving  # noqa: E402
 from pipeline.triton_backends.pytorch import parameters, rules  # noqa: E402
 
+_PACKAGE = ".pt2"
 _TRITON = {name: triton for triton, name in rules.TORCH.items()} | {"bfloat16": "TYPE_BF16"}
 
 
@@ -37,15 +38,8 @@ class TritonPythonModel(serving.Model):
         self._set = parameters.parse(config)
         self._device = _device(args)
         _configure(self._set, cores.threads(config, cores.available()))
-        module = _read(config, args["model_version"], None if args["model_instance_kind"] == "MODEL" else self._device)
-        # The bare method: no hooks of nn.Module, which cost more than a small model's forward.
-        self._forward: Callable[..., Any] = module._c._get_method("forward")
+        self._forward, arguments = self._read(config, args)
         warnings: list[str] = []
-        arguments = [
-            rules.Argument(argument.name, argument.type.kind(), str(argument.type))
-            for argument in self._forward.schema.arguments[1:]
-        ]
-        self._module = module
         self._inputs = rules.inputs(config, arguments, warnings)
         self._outputs = rules.outputs(config, warnings)
         serving.refuse_text({tensor.name: tensor.dtype for tensor in (*self._inputs.tensors, *self._outputs)})
@@ -53,6 +47,29 @@ class TritonPythonModel(serving.Model):
             pb_utils.Logger.log_warn(warning)
         text = f"{torch.get_num_threads()} intra-op and {torch.get_num_interop_threads()} inter-op threads"
         pb_utils.Logger.log_info(f"model instance '{args['model_instance_name']}' has {text}")
+
+    def _read(self, config: dict[str, Any], args: dict[str, str]) -> tuple[Callable[..., Any], list[rules.Argument]]:
+        """What runs the model, and what it takes; a compiled package does not say the latter."""
+        path = serving.file(config, "model.pt")
+        if not path.exists():
+            where = f"model instance '{config['name']}' version {args['model_version']}"
+            raise refusals.Refused(refusals.UNAVAILABLE, f"unable to find '{path}' for {where}")
+        device = None if args["model_instance_kind"] == "MODEL" else self._device
+        try:
+            if path.suffix == _PACKAGE:
+                from torch._inductor import aoti_load_package  # noqa: PLC0415 - slow, and seldom needed
+
+                return aoti_load_package(str(path)), []
+            self._module = torch.jit.load(path, map_location=device)
+        except Exception as error:
+            text = f"failed to load model '{config['name']}': {error}"
+            raise refusals.Refused(refusals.INTERNAL, text) from None
+        # The bare method: no hooks of nn.Module, which cost more than a small model's forward.
+        forward = self._module._c._get_method("forward")
+        return forward, [
+            rules.Argument(argument.name, argument.type.kind(), str(argument.type))
+            for argument in forward.schema.arguments[1:]
+        ]
 
     def answer(self, requests: Sequence[Any]) -> list[Any]:
         """One forward over the requests' rows."""
@@ -95,20 +112,6 @@ class TritonPythonModel(serving.Model):
             return [pb_utils.Tensor(output.name, part) for part in parts]
         _check(output, result)
         return [_tensor(output.name, part) for part in serving.split(result, sizes, output.name)]
-
-
-def _read(config: dict[str, Any], version: str, device: Any) -> Any:
-    """Loads the version's file; `device` None leaves every tensor where the file says."""
-    path = serving.file(config, "model.pt")
-    name = config["name"]
-    if not path.exists():
-        raise refusals.Refused(
-            refusals.UNAVAILABLE, f"unable to find '{path}' for model instance '{name}' version {version}"
-        )
-    try:
-        return torch.jit.load(path, map_location=device)
-    except Exception as error:
-        raise refusals.Refused(refusals.INTERNAL, f"failed to load model '{name}': {error}") from None
 
 
 def _device(args: dict[str, str]) -> Any:
