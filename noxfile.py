@@ -25,11 +25,14 @@ ENVIRONMENTS = ROOT / ".nox"
 GROUPS = {
     "core": (),
     "torch": ("torch",),
-    "dev": ("torch", "dev", "nox"),
+    "onnx": ("torch", "onnx"),
+    "openvino": ("torch", "openvino"),
+    "dev": ("torch", "onnx", "openvino", "dev", "nox"),
     "nox": ("nox",),
     "benchmarks": ("benchmarks",),
 }
 ALONE = {"nox", "benchmarks"}  # these have nothing of the program in them
+PARTS = {"onnx": "torch", "openvino": "torch"}  # these are added to another's environment: one interpreter serves all
 HEADER = """\
 # Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
 # The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt
@@ -206,7 +209,7 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session(name="environment")
 def make(session: nox.Session) -> None:
-    """Make an environment ahead of time: nox -s environment -- torch"""
+    """Make an environment ahead of time, or add a format to it: nox -s environment -- torch onnx"""
     for group in session.posargs or ["core"]:
         session.log("%s", environment(group))
 
@@ -220,12 +223,16 @@ def schemas(session: nox.Session) -> None:
 @nox.session
 def pins(session: nox.Session) -> None:
     """Solve requirements/ anew from pyproject.toml: nox -s pins -- --upgrade"""
-    for group, names in GROUPS.items():
+    # The one that has all is solved first, and the others start from it: what they share they have in one version.
+    for group, names in sorted(GROUPS.items(), key=lambda item: item[0] != "dev"):
         target = ROOT / "requirements" / f"{group}.txt"
+        asked = session.posargs if group in {"dev", "benchmarks"} else []
+        if group not in {"dev", "benchmarks"}:
+            shutil.copyfile(ROOT / "requirements" / "dev.txt", target)
         words = [word for name in names for word in ("--group", name)]
         source = [] if group in ALONE else ["pyproject.toml"]
         options = ["--python-version", "3.11", "--no-header", "--annotation-style", "line", "--quiet"]
-        uv("pip", "compile", *source, *words, *options, "-o", str(target), *session.posargs)
+        uv("pip", "compile", *source, *words, *options, "-o", str(target), *asked)
         # A local label (+cpu) tells where a build came from, not which version it is.
         solved = re.sub(r"(==[\w.]+)\+\w+", r"\1", target.read_text())
         target.write_text(HEADER.format(group=group) + solved)
@@ -257,29 +264,34 @@ def torch_here(interpreter: Path) -> dict[str, str]:
 def environment(group: str) -> Path:
     """The programs' folder of a group's environment, which is made first where it is missing or of other pins.
 
-    The stamp is written last: an environment whose creation was killed has none, and is made again.
+    A part is added to the environment that it is a part of. The stamp is written last: an environment whose creation
+    was killed has none, and is made again, without the parts that it had.
     """
+    home = PARTS.get(group, group)
+    if home != group:
+        environment(home)
     requirements = ROOT / "requirements" / f"{group}.txt"
     stamp = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()
-    folder = ENVIRONMENTS / group
-    if not stands(folder, stamp):
+    folder, name = ENVIRONMENTS / home, "stamp" if home == group else f"stamp-{group}"
+    if not stands(folder, name, stamp):
         ENVIRONMENTS.mkdir(exist_ok=True)
-        with (ENVIRONMENTS / f"{group}.lock").open("w") as alone:
+        with (ENVIRONMENTS / f"{home}.lock").open("w") as alone:
             fcntl.flock(alone, fcntl.LOCK_EX)
-            if not stands(folder, stamp):
-                (folder / "stamp").unlink(missing_ok=True)
-                print(f"making .nox/{group} from requirements/{group}.txt", file=sys.stderr)
-                uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+            if not stands(folder, name, stamp):
+                (folder / name).unlink(missing_ok=True)
+                print(f"making .nox/{home} from requirements/{group}.txt", file=sys.stderr)
+                if home == group:
+                    uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
                 target = ["--no-deps", "--python", f"{folder}/bin/python", "-r", str(requirements)]
                 uv("pip", "install", *([] if sys.stderr.isatty() else ["--quiet"]), *target)
-                (folder / "stamp").write_text(stamp)
+                (folder / name).write_text(stamp)
     return folder / "bin"
 
 
-def stands(folder: Path, stamp: str) -> bool:
-    """Whether the environment is complete, of these pins, and its base interpreter still there."""
+def stands(folder: Path, name: str, stamp: str) -> bool:
+    """Whether the environment, or a part of it, is complete, of these pins, and its base interpreter still there."""
     try:
-        return (folder / "stamp").read_text() == stamp and (folder / "bin" / "python").exists()
+        return (folder / name).read_text() == stamp and (folder / "bin" / "python").exists()
     except FileNotFoundError:
         return False
 

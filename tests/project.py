@@ -131,10 +131,18 @@ def make(root: Path, spec: str = SPEC) -> Project:
     """A project with the tiny model, on free ports."""
     ports = free_ports()
     (root / "requirements").mkdir(parents=True)
-    shutil.copy(HOME / "requirements" / "torch.txt", root / "requirements")
+    for group in ("torch", "onnx", "openvino"):
+        shutil.copy(HOME / "requirements" / f"{group}.txt", root / "requirements")
     (root / "models.py").write_text(MODELS)
     (root / "pipeline.yaml").write_text(spec.format(http=ports[0], grpc=ports[1], metrics=ports[2]))
     return Project(root=root, ports=ports)
+
+
+def minilm() -> str:
+    """The sample's model with real weights alone, as a spec for `make`."""
+    text = (HOME / "pipeline.yaml").read_text()
+    head, models = SPEC[: SPEC.index("models:")], text[text.index("  minilm:") :]
+    return head + "models:\n" + models.replace("{", "{{").replace("}", "}}")
 
 
 def free_ports() -> tuple[int, int, int]:

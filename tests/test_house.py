@@ -92,7 +92,7 @@ def test_licence_is_apache() -> None:
     assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("group", ["core", "torch", "dev", "nox", "benchmarks"])
+@pytest.mark.parametrize("group", ["core", "torch", "onnx", "openvino", "dev", "nox", "benchmarks"])
 def test_requirements_are_pinned(group: str) -> None:
     """Every line pins one package exactly, with no option, address or path."""
     lines = (ROOT / "requirements" / f"{group}.txt").read_text().splitlines()
@@ -100,7 +100,10 @@ def test_requirements_are_pinned(group: str) -> None:
     assert pins(group)
 
 
-@pytest.mark.parametrize(("small", "large"), [("core", "torch"), ("torch", "dev"), ("nox", "dev")])
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [("core", "torch"), ("torch", "onnx"), ("torch", "openvino"), ("onnx", "dev"), ("openvino", "dev"), ("nox", "dev")],
+)
 def test_environments_agree(small: str, large: str) -> None:
     """What the smaller environment has, the larger has too, in the same version."""
     assert pins(small).items() <= pins(large).items()

@@ -89,6 +89,23 @@ def test_environment_is_made_again(place: Path, damage: Callable[[Path], None]) 
     assert answers(again)
 
 
+def test_part_is_added_to_its_environment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format's packages go into the environment that exports and serves, once; it stays what it is, and a new one
+    gets them anew."""
+    monkeypatch.setattr(noxfile, "PARTS", {"part": "core"})
+    (place / "requirements" / "part.txt").write_text("# nothing more\n")
+    programs = noxfile.environment("core")
+    when = made(programs)
+    assert noxfile.environment("part") == programs
+    stamp = programs.parent / "stamp-part"
+    assert (made(programs), stamp.exists()) == (when, True)
+    change_pins(place)
+    noxfile.environment("core")
+    assert not stamp.exists()
+    noxfile.environment("part")
+    assert stamp.exists()
+
+
 def killed_while_installing(place: Path) -> None:
     """Make the environment in this process, and die as the packages arrive."""
     real = noxfile.uv

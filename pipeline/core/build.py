@@ -28,7 +28,8 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     """One artifact to build: plain data, sent to the export process as JSON.
 
     `batches` are the golden batch sizes. `tokenizer` is the resolved source that has the tokenizer of the golden
-    texts. `toolchain` maps `python` and the libraries that shape the bytes to their versions.
+    texts. `toolchain` maps `python` and the libraries that shape the bytes to their versions. `opset` and `ir` are
+    ONNX's, as the image was found to load them, or `opset` the newest operators that its OpenVINO has, where known.
     """
 
     model: str
@@ -44,6 +45,8 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     tokenizer: Resolved | None
     toolchain: dict[str, str]
     exporter: int
+    opset: int | None = None
+    ir: int | None = None
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +94,9 @@ def key(build: Build) -> str:
         del shaping[name]
     shaping["golden"] = {"texts": build.golden.texts, "seed": build.golden.seed}
     shaping["export"] = build.export.method if build.export else None
+    for name in ("opset", "ir"):  # what a format has not, its key does not name
+        if shaping[name] is None:
+            del shaping[name]
     for output in shaping["outputs"].values():
         output.pop("tolerance", None)
         output.pop("finite", None)

@@ -23,6 +23,13 @@ UNBUILT = {"torchscript-unknown", "onnx-ir-unknown", "onnx-opset-unknown"}
 Policy = Literal["warn", "strict"]
 
 
+def find(text: str, rows: Iterable[matrix.Row]) -> matrix.Row | None:
+    """The row of the image that a text names: of NVIDIA's plain releases alone. Raises InvalidSpec for no image."""
+    reference = image.parse(text)
+    tag = image.tagged(reference.tag or "") if reference.repository == image.TRITON else None
+    return matrix.find(rows, tag.release) if tag and tag.variant == image.PLAIN else None
+
+
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """Why a release cannot be recommended."""
 

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.core import errors, spec
+from pipeline.core import errors, platforms, spec
 
 DIGEST = "pipeline_digest"
-PLATFORM = "pytorch_libtorch"
 TYPED = {
     "name": "it is the model's key",
     "platform": "it follows from `export`",
@@ -27,7 +26,7 @@ TYPED = {
     "input": "by `inputs` of the model",
     "output": "by `outputs` of the model",
     "version_policy": "by `version_policy` of the model",
-    "default_model_filename": "it is always model.pt",
+    "default_model_filename": "it follows from `export`",
 }
 """Fields that the spec says elsewhere, and where: `config:` may not say them again."""
 
@@ -36,9 +35,10 @@ Data = dict[str, Any]
 
 def model_config(model: spec.Model, *, digest: str | None) -> Data:
     """What the config of a model says. `digest` becomes the parameter `pipeline_digest`; None leaves it out."""
+    platform = platforms.of_model(model)
     data: Data = {
         "name": model.name,
-        "platform": PLATFORM,
+        **({"platform": platform.platform} if platform.platform else {"backend": platform.backend}),
         "max_batch_size": model.max_batch_size,
         "input": [_tensor(name, tensor, model) for name, tensor in model.inputs.items()],
         "output": [_tensor(name, tensor, model) for name, tensor in model.outputs.items()],
@@ -46,7 +46,10 @@ def model_config(model: spec.Model, *, digest: str | None) -> Data:
     policy = _version_policy(model.version_policy)
     if policy is not None:
         data["version_policy"] = policy
-    data |= model.config
+    given = platforms.defaults(model)
+    data |= {**given, **model.config}
+    if "parameters" in given:
+        data["parameters"] = {**given["parameters"], **model.config.get("parameters", {})}
     if digest is not None:
         data["parameters"] = {**data.get("parameters", {}), DIGEST: {"string_value": digest}}
     return data
@@ -138,50 +141,50 @@ def differences(desired: Data, live: Data) -> tuple[tuple[str, Any, Any], ...]:
     file name that follow from the platform, the version policy, one instance a model, the names and kinds of instance
     groups, pinned memory, and the preferred sizes of batches.
     """
-    return tuple(_walk("", _filled(normalize(desired)), _filled(normalize(live))))
-
-
-def _filled(data: Data) -> Data:
-    return {**_TRITONS, **data}
+    told = normalize(desired)
+    known = platforms.named(told)
+    follows = {"backend": known.backend, "default_model_filename": known.filename} if known else {}
+    fills = {**_FILLS, "instance_group[].count": (1, known.instances if known else 1)}
+    got = normalize(live)
+    if platforms.variant(told) and follows.items() <= got.items():
+        got["platform"] = told["platform"]  # the same model, by the other name that the embedded server knows
+    return tuple(_walk("", {**_TRITONS, **follows, **told}, {**_TRITONS, **follows, **got}, fills))
 
 
 _TRITONS: Data = {
-    "backend": "pytorch",
-    "default_model_filename": "model.pt",
     "version_policy": {"latest": {"num_versions": 1}},
     "instance_group": [{}],
     "optimization": {},
 }
 """What Triton takes an absent field for."""
 
-_ANY = object()
-_FILLS: dict[str, object] = {
-    "runtime": _ANY,
-    "dynamic_batching.preferred_batch_size": _ANY,
-    "instance_group[].name": _ANY,
-    "instance_group[].kind": _ANY,
-    "instance_group[].gpus": _ANY,
-    "instance_group[].count": 1,
-    "model_transaction_policy": {},
-    "optimization.input_pinned_memory": {"enable": True},
-    "optimization.output_pinned_memory": {"enable": True},
-    "sequence_batching.max_sequence_idle_microseconds": 1_000_000,
-    "sequence_batching.oldest.preferred_batch_size": _ANY,
+_Fills = dict[str, tuple[object, ...] | None]
+_FILLS: _Fills = {
+    "runtime": None,
+    "dynamic_batching.preferred_batch_size": None,
+    "instance_group[].name": None,
+    "instance_group[].kind": None,
+    "instance_group[].gpus": None,
+    "model_transaction_policy": ({},),
+    "optimization.input_pinned_memory": ({"enable": True},),
+    "optimization.output_pinned_memory": ({"enable": True},),
+    "sequence_batching.max_sequence_idle_microseconds": (1_000_000,),
+    "sequence_batching.oldest.preferred_batch_size": None,
 }
-"""What Triton puts there by itself, where the config says nothing."""
+"""What Triton puts there by itself, where the config says nothing; None for any value."""
 
 
-def _walk(path: str, desired: object, live: object) -> Iterator[tuple[str, Any, Any]]:
+def _walk(path: str, desired: object, live: object, fills: _Fills) -> Iterator[tuple[str, Any, Any]]:
     match desired, live:
         case dict(), dict():
             for name in sorted(desired.keys() | live.keys()):
-                yield from _walk(f"{path}.{name}" if path else name, desired.get(name), live.get(name))
+                yield from _walk(f"{path}.{name}" if path else name, desired.get(name), live.get(name), fills)
         case list(), list() if len(desired) == len(live):
             for index, (first, second) in enumerate(zip(desired, live, strict=True)):
-                yield from _walk(f"{path}[{index}]", first, second)
+                yield from _walk(f"{path}[{index}]", first, second, fills)
         case _ if desired != live:
-            fill = _FILLS.get(re.sub(r"\[[0-9]+\]", "[]", path))
-            if desired is not None or fill is None or fill not in (_ANY, live):
+            fill = fills.get(re.sub(r"\[[0-9]+\]", "[]", path), ())
+            if desired is not None or (fill is not None and live not in fill):
                 yield path, desired, live
 
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import msgspec
 
-from pipeline.core import findings, matrix
-
-Format = Literal["torchscript", "torch_aoti", "onnx", "openvino", "tensorflow", "tensorrt", "python"]
+from pipeline.core import findings, matrix, platforms
 
 ONNXRUNTIME = "measured; https://onnxruntime.ai/docs/reference/compatibility.html"
 OPENVINO = "https://docs.openvino.ai/2022.1/openvino_docs_MO_DG_IR_and_opsets.html"
+OPENVINO_OPSETS = "https://docs.openvino.ai/2024/documentation/openvino-ir-format/operation-sets/available-opsets.html"
 TENSORRT = "https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html"
 MEASURED = "measured: archives of torch 2.13 loaded in 1.12 and 2.1"
 
@@ -41,6 +39,9 @@ _ONNX: dict[matrix.Numbers, tuple[int, int]] = {
 }
 """ONNX Runtime's versions, with the newest IR version and the newest opset that each loads; measured."""
 
+OPSET = 18
+"""The opset of exports: the one that torch's exporter writes, and every image from 23.03 on loads."""
+
 _OPERATORS: dict[str, tuple[matrix.Numbers, matrix.Numbers]] = {
     "scaled_dot_product_attention": ((1, 13), (2, 0)),
     "rms_norm": ((2, 1), (2, 4)),
@@ -49,7 +50,7 @@ _OPERATORS: dict[str, tuple[matrix.Numbers, matrix.Numbers]] = {
 """Operators with the last torch known to lack them, and the first known to have them. A scripted `interpolate` names
 the last of them, whether it runs or not."""
 
-_BACKENDS: dict[Format, str] = {
+_BACKENDS: dict[platforms.Format, str] = {
     "torchscript": "pytorch",
     "torch_aoti": "pytorch",
     "onnx": "onnxruntime",
@@ -61,6 +62,18 @@ _BACKENDS: dict[Format, str] = {
 """The backend that serves a format. Older images have its release after the name: `openvino_2022_1`, `tensorflow2`."""
 
 _CALL = re.compile(r"\b(?:torch|ops\.aten)\.([a-z_]\w*)\(")
+_OPENVINO: dict[matrix.Numbers, int] = {
+    (2022, 1): 8,
+    (2022, 2): 9,
+    (2022, 3): 10,
+    (2023, 0): 11,
+    (2023, 1): 12,
+    (2023, 2): 13,
+    (2024, 0): 14,
+    (2024, 5): 15,
+}
+"""OpenVINO's versions that brought a set of operators, from OPENVINO_OPSETS; each has those before it too."""
+_LAST_KNOWN = (2025, 0)
 _NEWEST_IR = 11
 _FIRST_IR_11 = (2022, 1)
 
@@ -68,11 +81,11 @@ _FIRST_IR_11 = (2022, 1)
 class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An artifact as far as an image matters to it. None is what is not known of it.
 
-    `opset` and `ir` are those of ONNX, or `ir` that of OpenVINO; `operators` the names of TorchScript's calls,
+    `opset` and `ir` are those of ONNX, or of OpenVINO; `operators` the names of TorchScript's calls,
     without `aten::`; `torch`, `tensorrt` and `python` (`3.11`) the versions that it was made with.
     """
 
-    format: Format
+    format: platforms.Format
     model: str | None = None
     version: int | None = None
     opset: int | None = None
@@ -88,6 +101,29 @@ def operators(code: str) -> tuple[str, ...]:
     return tuple(sorted(set(_CALL.findall(code))))
 
 
+def onnx(row: matrix.Row | None, wanted: int | None = None) -> tuple[int, int]:
+    """The opset to export to, and the IR version to write it in: the oldest that has the opset.
+
+    Without `wanted` it is OPSET, or the newest that the image of the row loads where that is older.
+    """
+    limits = _ONNX.get(matrix.numbers(row.onnxruntime)[:2]) if row else None
+    opset = wanted or (min(OPSET, limits[1]) if limits else OPSET)
+    return opset, min((ir for ir, newest in _ONNX.values() if newest >= opset), default=max(_ONNX.values())[0])
+
+
+def openvino(row: matrix.Row | None) -> int | None:
+    """The newest set of operators that the OpenVINO of the row's image has; None where that is not known."""
+    has = _openvino_version(row) if row else ()
+    if not has or has >= _LAST_KNOWN:
+        return None
+    return max((opset for version, opset in _OPENVINO.items() if version <= has), default=None)
+
+
+def _openvino_version(row: matrix.Row) -> matrix.Numbers:
+    """Some images have two: the newer one serves."""
+    return max((matrix.numbers(part) for part in (row.openvino or "").split(";")), default=())[:2]
+
+
 def judge(row: matrix.Row, artifact: Artifact) -> tuple[findings.Finding, ...]:
     """What in an image of the row cannot serve the artifact, or nobody knows whether it can."""
     missing = _missing(row, artifact.format)
@@ -95,7 +131,7 @@ def judge(row: matrix.Row, artifact: Artifact) -> tuple[findings.Finding, ...]:
     return tuple(msgspec.structs.replace(each, model=artifact.model, version=artifact.version) for each in found)
 
 
-def _missing(row: matrix.Row, kind: Format) -> findings.Finding | None:
+def _missing(row: matrix.Row, kind: platforms.Format) -> findings.Finding | None:
     """An image that was looked into, and does not have the backend: one that somebody has built or cut down."""
     backend = _BACKENDS[kind]
     if row.backends is None or any(re.fullmatch(rf"{backend}(?:_.*|[0-9]*)", name) for name in row.backends):
@@ -202,7 +238,7 @@ def _onnx(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Finding]:
 
 
 def _openvino(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Finding]:
-    has = max((matrix.numbers(part) for part in (row.openvino or "").split(";")), default=())
+    has = _openvino_version(row)
     if not has:
         yield _unknown(row, "OpenVINO", "openvino-unknown", OPENVINO)
         return
@@ -216,7 +252,7 @@ def _openvino(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Finding]
             hint=hint,
             source=OPENVINO,
         )
-    elif artifact.ir == _NEWEST_IR and has[:2] < _FIRST_IR_11:
+    elif artifact.ir == _NEWEST_IR and has < _FIRST_IR_11:
         message = f"OpenVINO {row.openvino} of the image {row.tag} reads no IR version 11, which came with 2022.1"
         hint = "Take an image of 22.09 or later."
         yield findings.Finding(rule="openvino-ir", message=message, hint=hint, source=OPENVINO)
@@ -255,7 +291,7 @@ def _python(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Finding]:
         )
 
 
-_JUDGES: dict[Format, Callable[[matrix.Row, Artifact], Iterator[findings.Finding]]] = {
+_JUDGES: dict[platforms.Format, Callable[[matrix.Row, Artifact], Iterator[findings.Finding]]] = {
     "torchscript": _torchscript,
     "torch_aoti": _aoti,
     "onnx": _onnx,

@@ -5,20 +5,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from pipeline.core import build, config, errors, lock, spec, state
+import msgspec
+
+from pipeline.core import build, config, errors, formats, lock, matrix, platforms, spec, state
+
+CONFIG = "config.pbtxt"
+EMBEDDED = "configs/embedded.pbtxt"
+"""What the embedded server reads in place of config.pbtxt, where it is there."""
+
+_UNPINNED = build.File(sha256="", size=0)
 
 At = tuple[str, int]
 """A model version: the model's name and the version's number."""
 
 
-def builds(
-    declared: spec.Spec,
-    resolved: Mapping[At, build.Resolved],
-    toolchain: dict[str, str],
-    exporters: Mapping[str | None, int],
-) -> dict[At, build.Build]:
-    """The build of every declared version. `resolved` has the source of each, `exporters` the code version of each
-    export method (of None: of adopted files)."""
+class Makers(msgspec.Struct, frozen=True, kw_only=True):
+    """What artifacts are made with: the code version of each export method (of None: of adopted files), the versions
+    of the libraries that shape each format's bytes, and the row of the image that they are for, where it is known."""
+
+    codes: Mapping[str | None, int]
+    toolchains: Mapping[platforms.Format, dict[str, str]]
+    row: matrix.Row | None
+
+
+def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: Makers) -> dict[At, build.Build]:
+    """The build of every declared version. `resolved` has the source of each."""
     return {
         (model.name, number): build.Build(
             model=model.name,
@@ -32,12 +43,43 @@ def builds(
             golden=model.golden,
             batches=spec.batches(model),
             tokenizer=_tokenizer(declared, model, number, resolved),
-            toolchain=toolchain,
-            exporter=exporters[version.export.method if version.export else None],
+            toolchain=makers.toolchains[platforms.of(version).format],
+            exporter=makers.codes[version.export.method if version.export else None],
+            opset=_written(version, makers.row)[0],
+            ir=_written(version, makers.row)[1],
         )
         for model in declared.models.values()
         for number, version in model.versions.items()
     }
+
+
+def _written(version: spec.Version, row: matrix.Row | None) -> tuple[int | None, int | None]:
+    """The opset and IR version that an export is written in: ONNX's, or the newest operators that the image's OpenVINO
+    has. None of other formats, nor of finished files."""
+    match version.export and platforms.of(version).format:
+        case "onnx":
+            return formats.onnx(row, version.export.opset if version.export else None)
+        case "openvino":
+            return formats.openvino(row), None
+        case _:
+            return None, None
+
+
+def artifacts(declared: spec.Spec, *, torch: str | None, row: matrix.Row | None) -> tuple[formats.Artifact, ...]:
+    """Every version's artifact as an image must load it. `torch` is the version that exports are made with; of a
+    finished file nothing is known but its format. OpenVINO's exports are of IR version 11."""
+    return tuple(
+        formats.Artifact(
+            format=platforms.of(version).format,
+            model=name,
+            version=number,
+            torch=torch if version.export else None,
+            opset=_written(version, row)[0],
+            ir=11 if version.export and version.export.method == "openvino" else _written(version, row)[1],
+        )
+        for name, model in declared.models.items()
+        for number, version in model.versions.items()
+    )
 
 
 def _tokenizer(
@@ -51,7 +93,7 @@ def _tokenizer(
 
 
 def digest(model: spec.Model, versions: Mapping[int, Mapping[str, str]]) -> str:
-    """The digest of a model: of its config, and of every version's files (name to sha256)."""
+    """The digest of a model: of its config, and of every version's identity, as lock.identity has it."""
     plain = config.model_config(model, digest=None)
     return "sha256:" + build.digest({"config": plain, "versions": {str(n): files for n, files in versions.items()}})
 
@@ -61,12 +103,26 @@ def config_text(model: spec.Model, model_digest: str | None) -> str:
     return config.dump(config.model_config(model, digest=model_digest))
 
 
+def texts(model: spec.Model, model_digest: str) -> dict[str, str]:
+    """The model's configs by their paths in its folder: Triton's own, and one for the embedded server where it needs
+    another."""
+    plain = config.model_config(model, digest=model_digest)
+    other = platforms.variant(plain)
+    return {CONFIG: config.dump(plain), **({EMBEDDED: config.dump(other)} if other else {})}
+
+
 def state_of(
-    declared: spec.Spec, locked: lock.Lock | None, keys: Mapping[At, str], server: state.Server | None
+    declared: spec.Spec,
+    locked: lock.Lock | None,
+    keys: Mapping[At, str],
+    server: state.Server | None,
+    *,
+    local: Mapping[str, build.Built] | None = None,
 ) -> state.State:
     """The desired state. A model with a version that the lock does not know yet has no digest and no files: they are
-    known after the export."""
-    models = {name: _model(model, locked, keys) for name, model in declared.models.items()}
+    known after the export. `local` has what the store holds of the locked keys whose bytes differ from build to build.
+    """
+    models = {name: _model(model, locked, keys, local or {}) for name, model in declared.models.items()}
     return state.State(
         store=frozenset(keys.values()),
         models=models,
@@ -75,7 +131,9 @@ def state_of(
     )
 
 
-def _model(model: spec.Model, locked: lock.Lock | None, keys: Mapping[At, str]) -> state.Model:
+def _model(
+    model: spec.Model, locked: lock.Lock | None, keys: Mapping[At, str], local: Mapping[str, build.Built]
+) -> state.Model:
     entries = {number: keys[model.name, number] for number in model.versions}
     versions = {number: lock.version(locked, model.name, number) for number in model.versions}
     files: dict[str, str] = {}
@@ -83,10 +141,15 @@ def _model(model: spec.Model, locked: lock.Lock | None, keys: Mapping[At, str]) 
     for number, version in versions.items():
         if version is None or version.key != entries[number]:
             return state.Model(name=model.name, files={}, entries=entries)
-        known[number] = {name: file.sha256 for name, file in version.files.items()}
-        files |= {f"{number}/{name}": sha256 for name, sha256 in known[number].items()}
+        built = version.files if version.reproducible else local[version.key].files if version.key in local else None
+        if built is None:
+            return state.Model(name=model.name, files={}, entries=entries)
+        known[number] = lock.identity(version)
+        files |= {f"{number}/{name}": file.sha256 for name, file in built.items()}
     model_digest = digest(model, known)
-    files["config.pbtxt"] = _config_sha256(model, model_digest, locked)
+    files[CONFIG] = _config_sha256(model, model_digest, locked)
+    if platforms.variant(config.model_config(model, digest=model_digest)):
+        files[EMBEDDED] = hashlib.sha256(texts(model, model_digest)[EMBEDDED].encode()).hexdigest()
     return state.Model(
         name=model.name,
         files=files,
@@ -115,7 +178,7 @@ def next_lock(
 ) -> lock.Lock:
     """The lock after every build is there; models in `kept` stay as they are."""
     models: dict[str, lock.Model] = dict(kept)
-    toolchain = next((each.toolchain for each in made.values()), {})
+    toolchain = {name: version for each in made.values() for name, version in each.toolchain.items()}
     for name, model in declared.models.items():
         if name in kept:
             continue
@@ -128,12 +191,11 @@ def next_lock(
             versions[str(number)] = lock.Version(
                 source=made[at].source,
                 key=built[at].key,
-                files=built[at].files,
+                files=built[at].files if built[at].reproducible else dict.fromkeys(built[at].files, _UNPINNED),
                 golden=built[at].golden,
                 reproducible=built[at].reproducible,
             )
-        files = {int(n): {k: f.sha256 for k, f in version.files.items()} for n, version in versions.items()}
-        model_digest = digest(model, files)
+        model_digest = digest(model, {int(number): lock.identity(each) for number, each in versions.items()})
         text = config_text(model, model_digest).encode()
         models[name] = lock.Model(digest=model_digest, config=hashlib.sha256(text).hexdigest(), versions=versions)
     return lock.Lock(image=image, toolchain=toolchain, models=models)

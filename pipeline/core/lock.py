@@ -13,7 +13,11 @@ FORMAT = 2
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A locked version: where it came from, the key it is stored under, and the sha256 of everything built."""
+    """A locked version: where it came from, the key it is stored under, and the sha256 of everything built.
+
+    One that is not `reproducible` has other bytes wherever it is built: its files are named, and the key is all that
+    identifies them.
+    """
 
     source: build.Resolved
     key: str
@@ -89,6 +93,13 @@ _RESTORE = "Restore it from git (`git checkout pipeline.lock`), or remove it and
 def image(lock: Lock | None, reference: str) -> Image:
     """The locked image of this name, pinned if it ever was."""
     return lock.image if lock is not None and lock.image.reference == reference else Image(reference=reference)
+
+
+def identity(version: Version) -> dict[str, str]:
+    """What tells a version from any other: the digests of its files, or the key of what they were made from."""
+    if not version.reproducible:
+        return {"key": version.key}
+    return {name: file.sha256 for name, file in version.files.items()}
 
 
 def version(lock: Lock | None, model: str, number: int) -> Version | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.core import errors, findings, rules, sources, spec, tensors, tree, yamltext
+from pipeline.core import errors, findings, platforms, rules, sources, spec, tensors, tree, yamltext
 
 _SHOWN = 200
 
@@ -64,7 +64,12 @@ def _models(built: tree.Tree, document: spec.Document | None, faults: list[tree.
     for name, entry in entries.items():
         path: tree.Path = ("models", name)
         versions, unresolved = sources.versions(entry, built, path)
-        found = [*unresolved, *rules.model(entry, entries, built, path), *tensors.faults(entry, path)]
+        platform = platforms.of(next(iter(versions.values()))) if versions else platforms.TORCHSCRIPT
+        found = [
+            *unresolved,
+            *rules.model(entry, entries, platform, built, path),
+            *tensors.faults(entry, platform, path),
+        ]
         faults += found
         if not found:
             models[name] = _model(name, entry, versions)

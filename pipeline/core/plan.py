@@ -131,9 +131,10 @@ def load(text: bytes, *, file: str) -> Saved:
     return saved
 
 
-def needs(plan: Plan, command: str, *, runtime: str) -> tuple[str, ...]:
+def needs(plan: Plan, command: str, *, runtime: str, formats: Iterable[str] = ()) -> tuple[str, ...]:
     """The environment groups that a command will use: `torch` where it must build, or start an embedded server, if
-    only to prove a model in it. A container has its own."""
+    only to prove a model in it, and then the groups that the spec's `formats` need beside it. A container has its own.
+    """
     live = {diff.Kind.SERVER, diff.Kind.LOAD} if runtime == "embedded" else set[diff.Kind]()
     kinds = {
         "lock": {diff.Kind.BUILD},
@@ -145,4 +146,4 @@ def needs(plan: Plan, command: str, *, runtime: str) -> tuple[str, ...]:
         "watch": live,
     }.get(command, set())
     heavy = (c for c in plan.changes if c.kind in kinds and c.act is not diff.Act.REMOVE)
-    return ("torch",) if any(heavy) else ()
+    return ("torch", *formats) if any(heavy) else ()

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.core import config, errors, fields, image, spec, tree
+from pipeline.core import config, errors, fields, image, platforms, spec, tree
 
 _WINDOWS = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
 _TOKENIZED = frozenset({"wheel", "path", "hub"})
@@ -81,14 +81,33 @@ def _ports(ports: spec.Ports) -> Iterator[tree.Fault]:
 
 
 def model(
-    entry: spec.ModelEntry, models: Mapping[str, spec.ModelEntry], built: tree.Tree, path: tree.Path
+    entry: spec.ModelEntry,
+    models: Mapping[str, spec.ModelEntry],
+    platform: platforms.Platform,
+    built: tree.Tree,
+    path: tree.Path,
 ) -> Iterator[tree.Fault]:
-    """What is wrong with one model, its tensors and sources aside. `models` are all of the spec."""
+    """What is wrong with one model of a platform, its tensors and sources aside. `models` are all of the spec."""
     yield from _versions(entry, path)
     yield from _policy(entry, path)
     yield from _batches(entry, built, path)
     yield from _texts(entry, models, built, path)
     yield from _config(entry, path)
+    yield from _limits(entry, platform, path)
+    if platform.positional:
+        yield from _controls(entry.config.get("sequence_batching"), (*path, "config"))
+
+
+def _limits(entry: spec.ModelEntry, platform: platforms.Platform, path: tree.Path) -> Iterator[tree.Fault]:
+    """What the platform's backend cannot do."""
+    if platform.batches is not None and entry.max_batch_size > platform.batches:
+        message = f"the {platform.platform} backend takes no batch above {platform.batches}"
+        hint = f"set it to {platform.batches} or 0, or choose another `export`"
+        yield tree.Fault(path=(*path, "max_batch_size"), rule="batch-limit", message=message, hint=hint)
+    if not platform.sequences and "sequence_batching" in entry.config:
+        message = f"the {platform.platform} backend serves no sequences"
+        at = (*path, "config", "sequence_batching")
+        yield tree.Fault(path=at, rule="no-sequences", message=message, hint="choose another `export`", on_key=True)
 
 
 def _versions(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
@@ -160,7 +179,7 @@ def _texts(
 
 
 def _config(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
-    """Fields that other keys decide, unknown fields, and control inputs that have no position."""
+    """Fields that other keys decide, and unknown fields."""
     at = (*path, "config")
     for key in entry.config:
         if key in config.TYPED:
@@ -174,7 +193,6 @@ def _config(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
     rest = {key: value for key, value in entry.config.items() if key not in config.TYPED}
     for steps, message, hint in fields.check(rest) if rest else ():
         yield tree.Fault(path=(*at, *steps), rule="config-field", message=message, hint=hint, on_key=True)
-    yield from _controls(entry.config.get("sequence_batching"), at)
 
 
 def _controls(sequences: Any, at: tree.Path) -> Iterator[tree.Fault]:  # noqa: ANN401 - any YAML

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.core import spec, tree
+from pipeline.core import platforms, spec, tree
 
 _CONTROL = "".join(map(chr, [*range(32), 127]))
 
@@ -38,10 +38,23 @@ def versions(
         found += faults
         if source is not None and not faults:
             resolved[int(name)] = spec.Version(number=int(name), source=_long(source), export=export)
+    found += _mixed(resolved, path)
     if entry.export is not None and resolved and all(each.export is None for each in resolved.values()) and not found:
         message = "`export` has no meaning here: every version's source is a finished `file`"
         found.append(tree.Fault(path=(*path, "export"), rule="export-of-file", message=message, on_key=True))
     return dict(sorted(resolved.items())), found
+
+
+def _mixed(versions: dict[int, spec.Version], path: tree.Path) -> Iterator[tree.Fault]:
+    """Triton has one platform a model, whatever its versions are."""
+    first = next(iter(versions.values()), None)
+    for number, version in versions.items():
+        if first is not None and platforms.of(version).filename != platforms.of(first).filename:
+            names = f"`{platforms.of(version).format}`", f"`{platforms.of(first).format}`"
+            message = f"version {number} is {names[0]} and version {first.number} {names[1]}: Triton has one platform a"
+            hint = "give it the other versions' export, or make it a model of its own"
+            at = (*path, "versions", str(number))
+            yield tree.Fault(path=at, rule="mixed-formats", message=f"{message} model", hint=hint, on_key=True)
 
 
 def _source(
@@ -108,7 +121,16 @@ def _export(
         message = f"`export` is missing: a `{spec.kind(source)}` source must be made into an artifact"
         hint = "add `export: trace` to the model"
         return None, [tree.Fault(path=at[:-2], rule="missing-key", message=message, hint=hint, on_key=True)]
-    return spec.Export(method=export) if isinstance(export, str) else export, []
+    made = spec.Export(method=export) if isinstance(export, str) else export
+    faults = list(_options(made, (*at, "export") if override.export is not None else (*at[:-2], "export")))
+    return (None if faults else made), faults
+
+
+def _options(export: spec.Export, path: tree.Path) -> Iterator[tree.Fault]:
+    """An option that the method does not have is a mistake, not something to pass over."""
+    if export.opset is not None and platforms.METHODS[export.method].format != "onnx":
+        message = f"`opset` is ONNX's: `{export.method}` has none"
+        yield tree.Fault(path=(*path, "opset"), rule="export-option", message=message, hint="remove it", on_key=True)
 
 
 def _source_faults(source: spec.Source, path: tree.Path) -> Iterator[tree.Fault]:
@@ -128,9 +150,10 @@ def _source_faults(source: spec.Source, path: tree.Path) -> Iterator[tree.Fault]
             hint = "write it relative to the spec, with / between folders"
             message = f"the path {text[:80]!r} {problem}"
             yield tree.Fault(path=(*path, *key), rule="bad-path", message=message, hint=hint)
-    if long.file and not long.file.path.endswith(".pt"):
-        message = f"the artifact {long.file.path[-80:]!r} is no TorchScript file: its name must end in .pt"
-        yield tree.Fault(path=(*path, "file", "path"), rule="bad-artifact", message=message)
+    if long.file and platforms.of_file(long.file.path) is None:
+        message = f"the artifact {long.file.path[-80:]!r} is of no format that is known by its name"
+        hint = f"the name must end in one of {platforms.suffixes()}"
+        yield tree.Fault(path=(*path, "file", "path"), rule="bad-artifact", message=message, hint=hint)
 
 
 def _outside(text: str) -> str:

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from pipeline.core import spec, tree
+from pipeline.core import platforms, spec, tree
 
 _INDEXED = re.compile(r".*__([0-9]+)", re.DOTALL)
-_REFUSED = {
-    **dict.fromkeys(("UINT16", "UINT32", "UINT64", "BF16"), "Triton's pytorch backend refuses it at load"),
-    "STRING": "a TorchScript model takes and gives no text here",
-}
 _FLOATS = frozenset({"FP16", "FP32", "FP64"})
 
 
-def faults(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
-    """What is wrong with the tensors of the model that stands at `path`."""
+def faults(entry: spec.ModelEntry, platform: platforms.Platform, path: tree.Path) -> Iterator[tree.Fault]:
+    """What is wrong with the tensors of the model of a platform that stands at `path`."""
     for part, tensors in (("inputs", entry.inputs), ("outputs", entry.outputs)):
         for name, tensor in tensors.items():
             at = (*path, part, name)
-            yield from _dtype(tensor.dtype, at)
+            yield from _dtype(tensor.dtype, platform, at)
             yield from _shape(tensor.shape, entry.max_batch_size, at)
     yield from _axes(entry, path)
-    yield from _input_indices(entry, path)
-    yield from _output_indices(entry.outputs, path)
+    yield from _names(entry, platform, path)
+    if platform.positional:
+        yield from _input_indices(entry, path)
+        yield from _output_indices(entry.outputs, path)
     yield from _arguments(entry.inputs, path)
     yield from _values(entry.inputs, path)
     yield from _results(entry, path)
 
 
-def _dtype(dtype: str, at: tree.Path) -> Iterator[tree.Fault]:
-    if dtype in _REFUSED:
-        message = f"the type {dtype} cannot be served: {_REFUSED[dtype]}"
+def _names(entry: spec.ModelEntry, platform: platforms.Platform, path: tree.Path) -> Iterator[tree.Fault]:
+    """Some backends find tensors by no other name."""
+    sides: tuple[tuple[str, Iterable[str]], ...] = (("inputs", entry.inputs), ("outputs", entry.outputs))
+    for (part, tensors), prefix in zip(sides, platform.names or (), strict=False):
+        for name in tensors:
+            if not re.fullmatch(rf"{prefix}__[0-9]+", name):
+                message = f"the {platform.platform} backend knows no tensor `{name[:80]}`"
+                hint = f"number the {part}: {prefix}__0, {prefix}__1, ..."
+                yield tree.Fault(path=(*path, part, name), rule="tensor-name", message=message, hint=hint, on_key=True)
+
+
+def _dtype(dtype: str, platform: platforms.Platform, at: tree.Path) -> Iterator[tree.Fault]:
+    if dtype in platform.refused:
+        message = f"the type {dtype} cannot be served: {platform.refused[dtype]}"
         yield tree.Fault(path=(*at, "dtype"), rule="dtype", message=message)
 
 

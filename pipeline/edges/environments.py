@@ -5,38 +5,82 @@ Nothing is installed here (nox does that), and torch is never imported to learn 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
+import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.core import errors
+from pipeline.core import errors, platforms, spec
 
 VARIABLE = "PIPELINE_TORCH_PYTHON"
 SHAPING = ("numpy", "safetensors", "tokenizers", "torch", "transformers")
 """The libraries that shape an artifact's or golden's bytes."""
 
+_ASK = """
+import sys, importlib.metadata as metadata
+there = {each.metadata["Name"].lower().replace("_", "-") for each in metadata.distributions()}
+print(*(name for name in sys.argv[1:] if name not in there))
+"""
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.!+_-]+)", re.MULTILINE)
 
 
-def toolchain(root: Path) -> dict[str, str]:
-    """The versions that builds are made with, as pinned in requirements/torch.txt, and Python's `major.minor`.
+def toolchain(root: Path, platform: platforms.Platform = platforms.TORCHSCRIPT) -> dict[str, str]:
+    """The versions that artifacts of a platform are made with, as requirements/ pins them, and Python's `major.minor`.
 
     Raises Unfit where the pins are missing.
     """
-    pins = root / "requirements" / "torch.txt"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = _pinned(root, "torch", SHAPING)
+    for group in platform.groups:
+        found |= _pinned(root, group, platform.shaping)
+    return {"python": python, **found}
+
+
+def serving(root: Path, declared: spec.Spec) -> dict[str, str]:
+    """The pinned versions of the libraries that the embedded server runs a spec's models with, beside torch's; none
+    where there are no pins: an earlier release must be reached all the same."""
+    found: dict[str, str] = {}
+    for model in declared.models.values():
+        platform = platforms.of_model(model)
+        for group in platform.groups:
+            with contextlib.suppress(errors.Unfit):
+                found |= _pinned(root, group, platform.serving)
+    return found
+
+
+def check(python: Path, declared: Iterable[platforms.Platform]) -> None:
+    """Raises Unfit where an interpreter has not what a platform's artifacts are made, checked and served with."""
+    for platform in {each.format: each for each in declared}.values():
+        wanted = [*platform.shaping, *platform.serving]
+        if wanted and (missing := _missing(python, wanted)):
+            msg = f"the environment of {python} has no {', '.join(missing)}, which {platform.format} needs"
+            raise errors.Unfit(msg, hint=f"Add it with `nox -s environment -- {' '.join(platform.groups)}`.")
+
+
+def _missing(python: Path, names: list[str]) -> list[str]:
+    """Those of the packages that an interpreter has not; none of them is imported."""
+    told = subprocess.run(
+        [str(python), "-I", "-c", _ASK, *names], capture_output=True, text=True, timeout=60, check=False
+    )
+    return told.stdout.split() if told.returncode == 0 else names
+
+
+def _pinned(root: Path, group: str, names: Iterable[str]) -> dict[str, str]:
+    pins = root / "requirements" / f"{group}.txt"
     try:
         found = dict(_PIN.findall(pins.read_text(encoding="utf-8")))
     except OSError as error:
         msg = f"could not read the pinned toolchain {pins}: {error.strerror}"
-        raise errors.Unfit(msg, hint="Restore requirements/torch.txt from git.") from error
-    missing = [name for name in SHAPING if name not in found]
+        raise errors.Unfit(msg, hint=f"Restore requirements/{group}.txt from git.") from error
+    missing = [name for name in names if name not in found]
     if missing:
         msg = f"{pins} does not pin {', '.join(missing)}"
         raise errors.Unfit(msg, hint="Pin each as `name==version`.")
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return {"python": python, **{name: found[name] for name in SHAPING}}
+    return {name: found[name] for name in names}
 
 
 def interpreter(root: Path) -> Path:

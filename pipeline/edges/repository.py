@@ -62,21 +62,32 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
     old: Path | None
 
 
-def install(folder: Path, model: state.Model, config_text: str, entries: Entries, known: digests.Digests) -> Swap:
+def install(  # noqa: PLR0913 - what belongs into the folder, and where it comes from
+    folder: Path,
+    model: state.Model,
+    config_text: str,
+    entries: Entries,
+    known: digests.Digests,
+    *,
+    more: Mapping[str, str] | None = None,
+) -> Swap:
     """Makes the model's folder exactly `model.files`: fresh real copies, verified, exchanged for the old in one step.
 
-    `config_text` becomes `config.pbtxt`; a file `N/…` is copied from the store entry of version N. Every file is
-    0644 and every folder 0755, since a container's user reads them. Raises Unverified where a copy's bytes are not
-    the expected ones, PipelineError where the disk refuses or the name is taken by something that is not ours; either
-    way the old folder stands. The swap that is returned must be undone or forgotten.
+    `config_text` becomes `config.pbtxt`, `more` has further texts by their paths; a file `N/…` is copied from the store
+    entry of version N. Every file is 0644 and every folder 0755, since a container's user reads them. Raises Unverified
+    where a copy's bytes are not the expected ones, PipelineError where the disk refuses or the name is taken by
+    something that is not ours; either way the old folder stands. The swap that is returned must be undone or forgotten.
     """
     target = _place(folder, model.name)
     with folders.opened(target) as there:
         if _stands(target) if there is None else not _is_ours(there, target, known, model):
             raise _stranger(target)
         with folders.stage(folder) as aside:
-            files.write(aside / CONFIG, config_text.encode())
-            for name in sorted(model.files.keys() - {CONFIG}):
+            written = {CONFIG: config_text, **(more or {})}
+            for name, text in written.items():
+                files.make_folder((aside / name).parent)
+                files.write(aside / name, text.encode())
+            for name in sorted(model.files.keys() - written.keys()):
                 version, _, inner = name.partition("/")
                 files.make_folder((aside / name).parent)
                 files.copy(entries(int(version)) / inner, aside / name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from pipeline.core import build, errors, lock, plan
+from pipeline.core import build, errors, lock, plan, platforms
 from pipeline.edges import environments
 from pipeline.reconcile import goals
 from pipeline.reconcile.site import Site
@@ -30,6 +30,8 @@ def build_missing(site: Site, *, accept: bool, accept_image: bool = False) -> lo
     site.step("export")
     if missing:
         python = environments.interpreter(site.project.root)
+        wanted = [at for at, each in made.items() if build.key(each) in missing]
+        environments.check(python, [platforms.of(site.declared.models[name].versions[n]) for name, n in wanted])
         exporting.export(missing, project=site.project, stored=site.stored, python=python, say=site.say)
     known = lock.image(site.locked, site.declared.target.image)
     choice = choosing.choose(site.project, site.declared.target, known)

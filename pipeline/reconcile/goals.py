@@ -6,8 +6,21 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pipeline.core import build, config, diff, errors, layout, lock, release, spec, state
-from pipeline.edges import environments, exporters, repository, runtimes, sources
+from pipeline.core import (
+    build,
+    compat,
+    config,
+    diff,
+    errors,
+    layout,
+    lock,
+    matrix,
+    platforms,
+    release,
+    spec,
+    state,
+)
+from pipeline.edges import environments, exporters, facts, repository, runtimes, sources
 from pipeline.reconcile.site import Site
 from pipeline.stages import choose as choosing
 from pipeline.stages import observe as observing
@@ -43,9 +56,22 @@ def builds(site: Site, *, online: bool = False) -> dict[layout.At, build.Build]:
                 online=online,
                 digest_file=site.known.of,
             )
-    versions: dict[str | None, int] = {method: each.version for method, each in exporters.METHODS.items()}
-    versions[None] = exporters.ADOPTED.version
-    return layout.builds(site.declared, resolved, environments.toolchain(site.project.root), versions)
+    return layout.builds(site.declared, resolved, _makers(site))
+
+
+def _makers(site: Site) -> layout.Makers:
+    """What artifacts are made with here. The matrix is read for those alone whose bytes the image's release shapes."""
+    found = {
+        (platform := platforms.of(version)).format: platform
+        for model in site.declared.models.values()
+        for version in model.versions.values()
+    }
+    rows = matrix.parse(facts.releases()) if {"onnx", "openvino"} & found.keys() else ()
+    return layout.Makers(
+        codes=exporters.codes(),
+        toolchains={name: environments.toolchain(site.project.root, each) for name, each in found.items()},
+        row=compat.find(site.declared.target.image, rows) if rows else None,
+    )
 
 
 def goal(site: Site, made: dict[layout.At, build.Build] | None = None) -> Goal:
@@ -66,7 +92,7 @@ def goal_of(site: Site, chosen: release.Release) -> Goal:
 
 
 def _goal(site: Site, declared: spec.Spec, locked: lock.Lock | None, keys: dict[layout.At, str]) -> Goal:
-    bare = layout.state_of(declared, locked, keys, None)
+    bare = layout.state_of(declared, locked, keys, None, local=_local(site, locked))
     live = {
         name: state.Live(digest=model.digest, versions=spec.served_versions(declared.models[name]))
         for name, model in bare.models.items()
@@ -89,6 +115,13 @@ def fetch(site: Site, wanted: Goal) -> Goal:
     choice = choosing.fetch(wanted.choice, say=site.say)
     planned = choosing.launch(site.project, wanted.declared, choice, release=wanted.digest)
     return msgspec.structs.replace(wanted, choice=choice, planned=planned)
+
+
+def _local(site: Site, locked: lock.Lock | None) -> dict[str, build.Built]:
+    """What the store has of the locked versions that no digest pins."""
+    versions = [each for model in locked.models.values() for each in model.versions.values()] if locked else []
+    found = {each.key: site.stored.get(each.key) for each in versions if not each.reproducible}
+    return {key: built for key, built in found.items() if built is not None}
 
 
 def observe(site: Site, keys: Iterable[str], planned: runtimes.Launch) -> state.State:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.core import build, errors, plan, release, state
+from pipeline.core import build, errors, plan, platforms, release, state
 from pipeline.edges import files, runtimes
 from pipeline.reconcile import goals
 from pipeline.reconcile.goals import Goal
@@ -114,4 +114,5 @@ def needs(site: Site, command: str) -> tuple[str, ...]:
 
 
 def _needs(site: Site, wanted: Goal, command: str) -> tuple[str, ...]:
-    return plan.needs(make_plan(site, wanted).plan, command, runtime=wanted.choice.runtime)
+    formats = platforms.groups(wanted.declared)
+    return plan.needs(make_plan(site, wanted).plan, command, runtime=wanted.choice.runtime, formats=formats)

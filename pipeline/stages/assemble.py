@@ -77,9 +77,9 @@ def installer(
             msg = f"the artifacts of {model.name} are not built and locked"
             raise errors.PipelineError(msg, hint="Run `export` first.")
         _check(model, stored)
-        text = layout.config_text(declared.models[model.name], model.digest)
+        texts = layout.texts(declared.models[model.name], model.digest)
         entries = {number: stored.path(key) for number, key in model.entries.items()}
-        return repository.install(folder, model, text, entries.__getitem__, known)
+        return repository.install(folder, model, texts.pop(layout.CONFIG), entries.__getitem__, known, more=texts)
 
     return put
 

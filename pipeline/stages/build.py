@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core import build, compare, errors, findings, spec
+from pipeline.core import build, compare, errors, findings, platforms, spec
 from pipeline.edges import exporters, goldens, isolation, sources
 from pipeline.edges.exporters import torchscript
 
@@ -53,9 +53,12 @@ def main(argv: list[str]) -> int:
     except errors.PipelineError as error:
         if isinstance(error.__cause__, MemoryError) or any(sign in str(error.__cause__) for sign in NO_MEMORY):
             raise
-        unverified = isinstance(error, errors.Unverified)
         failure = exporters.Failure(
-            message=error.message, hint=error.hint, details=error.details, unverified=unverified
+            message=error.message,
+            hint=error.hint,
+            details=error.details,
+            unverified=isinstance(error, errors.Unverified),
+            unfit=isinstance(error, errors.Unfit),
         )
         result = exporters.Result(failure=failure)
     (folder / exporters.RESULT).write_bytes(msgspec.json.encode(result))
@@ -78,25 +81,25 @@ def run(job: exporters.Job, folder: Path) -> exporters.Result:
     torchscript.prepare()
     tokenizer = Path(job.tokenizer or job.source or job.root)
     if made.export is None:
-        method = exporters.ADOPTED
-        shutil.copyfile(str(job.source), folder / method.filename)
-        reference = artifact = method.load(folder / method.filename, made)
+        platform = platforms.of_file(str(made.source.identity["path"])) or platforms.TORCHSCRIPT
+        method = exporters.ADOPTED[platform.format]
+        shutil.copyfile(str(job.source), folder / platform.filename)
+        reference = artifact = method.load(folder / platform.filename, made)
         cases = _goldens(made, reference, tokenizer, folder)
         checks = []
     else:
-        method = exporters.METHODS[made.export.method]
+        platform, method = platforms.METHODS[made.export.method], exporters.METHODS[made.export.method]
         module = sources.load(made.source, Path(job.source) if job.source else None, root=Path(job.root))
         reference = torchscript.eager(module, made)
         cases = _goldens(made, reference, tokenizer, folder)
         batch = min(EXAMPLE_BATCH, made.max_batch_size or EXAMPLE_BATCH)
         method.export(module, goldens.inputs(made, batch, sizes={}, tokenizer=tokenizer), made, folder)
-        artifact = method.load(folder / method.filename, made)
+        artifact = method.load(folder / platform.filename, made)
         checks = _check_batches(made, artifact, cases)
     checks += _check_axes(made, reference, artifact, tokenizer)
-    golden = _file(folder / goldens.FILE).sha256
-    return exporters.Result(
-        files={method.filename: _file(folder / method.filename)}, golden=golden, checks=tuple(checks)
-    )
+    files = {str(path.relative_to(folder)): _file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    golden = files.pop(goldens.FILE).sha256
+    return exporters.Result(files=files, golden=golden, reproducible=method.reproducible, checks=tuple(checks))
 
 
 def check_toolchain(expected: Mapping[str, str]) -> None:
@@ -105,7 +108,9 @@ def check_toolchain(expected: Mapping[str, str]) -> None:
         got = f"{sys.version_info.major}.{sys.version_info.minor}" if name == "python" else _installed(name)
         if got.partition("+")[0] != version.partition("+")[0]:
             msg = f"the build asks for {name} {version}, and this environment has {got or 'none'}"
-            raise errors.PipelineError(msg, hint="Make the torch environment again, from requirements/torch.txt.")
+            raise errors.PipelineError(
+                msg, hint="Make the environment again, from requirements/: `nox -s environment`."
+            )
 
 
 def _installed(name: str) -> str:

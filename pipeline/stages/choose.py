@@ -86,6 +86,7 @@ def launch(
         ports=declared.target.ports,
         models=tuple(sorted(declared.models)),
         stop_timeout=declared.target.stop_timeout,
+        libraries=environments.serving(project.root, declared),
     )
 
 

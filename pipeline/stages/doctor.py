@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from pipeline import edges
-from pipeline.core import doctor, errors, formats, gpu, image, image_facts, lock, machine, matrix, spec
+from pipeline.core import compat, doctor, errors, formats, gpu, image, image_facts, layout, lock, machine, matrix, spec
 from pipeline.edges import archives, docker, environments, facts, store
 from pipeline.edges import machine as machines
 from pipeline.edges.docker import probe
@@ -71,20 +71,16 @@ def _ask(
 def artifacts(
     declared: spec.Spec, locked: lock.Lock | None, stored: store.Store, *, torch: str | None
 ) -> tuple[formats.Artifact, ...]:
-    """Every version's artifact, as an image must load it: TorchScript, with the operators where it is built already.
+    """Every version's artifact, as an image must load it; TorchScript with its operators, where it is built already.
 
     `torch` is the version that artifacts are made with; an adopted file's is unknown.
     """
+    row = compat.find(declared.target.image, releases())
+    found = layout.artifacts(declared, torch=torch, row=row)
+    pinned = [lock.version(locked, each.model or "", each.version or 0) for each in found]
     return tuple(
-        formats.Artifact(
-            format="torchscript",
-            model=name,
-            version=number,
-            torch=torch if version.export else None,
-            operators=_operators(lock.version(locked, name, number), stored),
-        )
-        for name, model in declared.models.items()
-        for number, version in model.versions.items()
+        msgspec.structs.replace(each, operators=_operators(there, stored)) if each.format == "torchscript" else each
+        for each, there in zip(found, pinned, strict=True)
     )
 
 

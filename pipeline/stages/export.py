@@ -31,7 +31,7 @@ def export(
         say(f"exporting {what}")
         try:
             built, left = _build(key, made, project=project, stored=stored, python=python, say=say)
-        except (errors.Busy, errors.Unfit, errors.Interrupted):
+        except (errors.Busy, errors.Interrupted):
             raise
         except errors.PipelineError as error:
             failures.append(error)

@@ -213,6 +213,51 @@ def test_formats(release: str, artifact: dict[str, object], rule: str | None) ->
     assert rules(found) == ([rule] if rule else [])
 
 
+@pytest.mark.parametrize(
+    ("release", "wanted", "opset", "ir"),
+    [
+        ("22.01", None, 15, 8),
+        ("22.12", None, 17, 8),
+        ("23.03", None, 18, 8),
+        ("26.08", None, 18, 8),
+        (None, None, 18, 8),
+        ("23.08", 19, 19, 9),
+        ("23.08", 21, 21, 10),
+        ("26.08", 26, 26, 13),
+        (None, 99, 99, 13),
+    ],
+)
+def test_opset_and_ir_are_those_that_the_image_loads(
+    release: str | None, wanted: int | None, opset: int, ir: int
+) -> None:
+    """The opset is 18 or the newest of an older image, unless one is asked for; the IR version the oldest that has it.
+
+    What is chosen loads; what is asked for is judged.
+    """
+    made = formats.onnx(row(release) if release else None, wanted)
+    assert made == (opset, ir)
+    if release and wanted is None:
+        artifact = formats.Artifact(format="onnx", opset=made[0], ir=made[1])
+        assert formats.judge(row(release), artifact) == ()
+
+
+@pytest.mark.parametrize(
+    ("release", "opset"), [("22.08", None), ("22.09", 8), ("23.07", 11), ("24.02", 13), ("24.12", 15), ("25.02", None)]
+)
+def test_operators_of_openvino_by_release(release: str, opset: int | None) -> None:
+    """The newest set of operators that an image's OpenVINO has; unknown before IR 11, and where it is not listed."""
+    assert formats.openvino(row(release)) == opset
+    assert formats.openvino(None) is None
+
+
+def test_every_row_that_is_known_loads_what_is_chosen() -> None:
+    """Whatever the image, the opset and IR version that are chosen for it have nothing against them."""
+    for each in ROWS:
+        opset, ir = formats.onnx(each)
+        found = formats.judge(each, formats.Artifact(format="onnx", opset=opset, ir=ir))
+        assert rules(found) in ([], ["onnxruntime-unknown"])
+
+
 def test_operators_are_read_out_of_the_code() -> None:
     """What TorchScript calls is found in its code, each once; methods and other modules are none."""
     code = "_0 = torch.rms_norm(x, [4], w)\n_1 = torch.add(_0, ops.aten.mul(x, 2))\n_2 = (n).forward(torch.add(x, x))\n"

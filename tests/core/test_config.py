@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from hypothesis import strategies as st
 
-from pipeline.core import config, errors, parse, spec
+from pipeline.core import config, errors, parse, platforms, spec
 
 SAMPLE = parse.parse_spec((Path(__file__).parents[2] / "pipeline.yaml").read_bytes(), file="pipeline.yaml")
 BERT = SAMPLE.models["bert"]
@@ -49,6 +49,67 @@ def test_named_axes_have_any_size() -> None:
     tensor = spec.Input(dtype="FP32", shape=("rows", 4))
     whole = msgspec.structs.replace(minilm, max_batch_size=0, inputs={"x": tensor})
     assert config.model_config(whole, digest=None)["input"][0]["dims"] == [-1, 4]
+
+
+def exported(method: spec.Method, **more: Any) -> spec.Model:
+    """The sample's bert, exported another way."""
+    versions = {
+        number: msgspec.structs.replace(each, export=spec.Export(method=method))
+        for number, each in BERT.versions.items()
+    }
+    return msgspec.structs.replace(BERT, versions=versions, **more)
+
+
+def test_platform_follows_from_the_export() -> None:
+    """One word changes the platform; one instance of an ONNX model has all cores, unless the spec wants more."""
+    data = config.model_config(exported("onnx"), digest=None)
+    assert (data["platform"], data["instance_group"]) == ("onnxruntime_onnx", [{"count": 1}])
+    more = config.model_config(exported("onnx", config={"instance_group": [{"count": 3}]}), digest=None)
+    assert more["instance_group"] == [{"count": 3}]
+
+
+def test_openvino_gets_what_nvidias_backend_needs() -> None:
+    """OpenVINO has no platform, runs on a CPU alone, and answers batches that are not full only if it may pad them."""
+    data = config.model_config(exported("openvino"), digest=DIGEST)
+    assert ("platform" in data, data["backend"], data["instance_group"]) == (False, "openvino", [{"kind": "KIND_CPU"}])
+    assert data["parameters"] == {
+        "ENABLE_BATCH_PADDING": {"string_value": "YES"}, "pipeline_digest": {"string_value": DIGEST}
+    }  # fmt: skip
+    own = {"parameters": {"ENABLE_BATCH_PADDING": {"string_value": "NO"}, "NUM_STREAMS": {"string_value": "2"}}}
+    assert config.model_config(exported("openvino", config=own), digest=None)["parameters"] == own["parameters"]
+    alone = config.model_config(exported("openvino", max_batch_size=0, config={}), digest=None)
+    assert "parameters" not in alone
+
+
+def test_embedded_variant_of_a_compiled_package() -> None:
+    """The embedded server gets the package by its backend, and what it makes of that is no difference."""
+    desired = config.model_config(exported("aoti", max_batch_size=1), digest=DIGEST)
+    other = platforms.variant(desired)
+    assert other is not None
+    assert {key: value for key, value in desired.items() if key != "platform"}.items() <= other.items()
+    assert "platform" not in other
+    live = {**other, "platform": "pytorch_libtorch"}
+    assert config.differences(desired, live) == ()
+    assert config.differences(desired, {**live, "default_model_filename": "model.pt"})
+    assert platforms.variant(config.model_config(BERT, digest=None)) is None
+
+
+def test_a_finished_file_is_served_as_it_was() -> None:
+    """A `file` source has the platform of its name, and no field that nobody wrote."""
+    source = spec.Source(file=spec.FileSource(path="old/model.onnx", sha256="0" * 64))
+    model = msgspec.structs.replace(BERT, versions={1: spec.Version(number=1, source=source, export=None)}, config={})
+    data = config.model_config(model, digest=None)
+    assert data["platform"] == "onnxruntime_onnx"
+    assert "instance_group" not in data
+
+
+@pytest.mark.parametrize(("count", "same"), [(2, True), (1, True), (3, False)])
+def test_instances_that_triton_makes_by_itself(count: int, same: bool) -> None:  # noqa: FBT001
+    """Triton makes two instances of an ONNX model on a CPU where the config says no number: no difference."""
+    desired = {"name": "m", "platform": "onnxruntime_onnx"}
+    live = {**desired, "backend": "onnxruntime", "default_model_filename": "model.onnx",
+            "instance_group": [{"name": "m", "kind": "KIND_CPU", "count": count}]}  # fmt: skip
+    assert (config.differences(desired, live) == ()) is same
 
 
 @pytest.mark.parametrize(

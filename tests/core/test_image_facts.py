@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core import compat, formats, image, image_facts, matrix
+from pipeline.core import compat, formats, image, image_facts, matrix, platforms
 from pipeline.edges import facts
 
 ROWS = matrix.parse(facts.releases())
@@ -151,7 +151,7 @@ def test_words_that_are_no_versions_tell_nothing() -> None:
         ("python", [], True),
     ],
 )
-def test_a_backend_that_is_not_there(kind: formats.Format, backends: list[str], missing: bool) -> None:  # noqa: FBT001
+def test_a_backend_that_is_not_there(kind: platforms.Format, backends: list[str], missing: bool) -> None:  # noqa: FBT001
     """An image that was looked into and lacks the format's backend is an error, whatever the table says."""
     inside = image_facts.Inside(python="3.10.1", ubuntu="", backends=dict.fromkeys(backends, ""), aoti=None)
     wanted = compat.Wanted(artifacts=(formats.Artifact(format=kind, operators=()),))

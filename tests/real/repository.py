@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from pipeline.core import spec
+from pipeline.edges import embedded, record, triton
 
 Tensors = Sequence[tuple[str, str, Sequence[int]]]
 
@@ -32,9 +35,10 @@ def config(
     batch: int = 8,
     parameters: Mapping[str, str] | None = None,
     more: str = "",
+    platform: str = 'backend: "pytorch"',
 ) -> str:
     """The text of a config.pbtxt; `more` is appended as it is."""
-    lines = [f'name: "{name}"', 'backend: "pytorch"', f"max_batch_size: {batch}"]
+    lines = [f'name: "{name}"', platform, f"max_batch_size: {batch}"]
     for side, tensors in (("input", inputs), ("output", outputs)):
         for tensor, dtype, dims in tensors:
             extra = "optional: true" if dtype.endswith("?") else ""
@@ -47,7 +51,33 @@ def config(
 
 def write(repository: Path, name: str, module: torch.nn.Module, text: str, *, file: str = "1/model.pt") -> None:
     """One model of the repository: its config and its scripted module."""
-    place = repository / name / file
-    place.parent.mkdir(parents=True, exist_ok=True)
+    torch.jit.script(module).save(str(place(repository, name, text, file)))
+
+
+def place(repository: Path, name: str, text: str, file: str) -> Path:
+    """Where a model's file belongs, with its config written already."""
+    path = repository / name / file
+    path.parent.mkdir(parents=True, exist_ok=True)
     (repository / name / "config.pbtxt").write_text(text, encoding="utf-8")
-    torch.jit.script(module).save(str(place))
+    return path
+
+
+@contextlib.contextmanager
+def serving(root: Path) -> Iterator[record.Running]:
+    """A Triton on `root/models`, without models: they are loaded into it one by one."""
+    (root / "models").mkdir()
+    launch = embedded.Launch(
+        repository=root / "models",
+        backends=root / "backends",
+        python=Path(sys.executable),
+        ports=free_ports(),
+        models=(),
+    )
+    running = embedded.start(launch, run=root / "run", say=print)
+    try:
+        client = triton.Client(port=running.ports.http, timeout=60)
+        while not client.live():
+            assert embedded.alive(running), embedded.log(running)[-20:]
+        yield running
+    finally:
+        embedded.kill(running)

@@ -8,13 +8,6 @@ from tests import project
 from tests.real import live
 
 
-def minilm() -> str:
-    """The sample's model alone, as a spec for `project.make`."""
-    text = (project.HOME / "pipeline.yaml").read_text()
-    head, models = project.SPEC[: project.SPEC.index("models:")], text[text.index("  minilm:") :]
-    return head + "models:\n" + models.replace("{", "{{").replace("}", "}}")
-
-
 def back_and_forth(
     made: project.Project, *, rounds: int, model: str = "tiny", version: str = "2", count: int = 100
 ) -> None:

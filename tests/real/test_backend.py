@@ -8,11 +8,9 @@ here serves there, and one that is refused there is refused here.
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 import json
 import os
 import re
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.core import errors
-from pipeline.edges import embedded, inference, record, triton
-from tests.real import modules, repository
+from tests.real import loading, modules, repository
 
 pytestmark = pytest.mark.real
 
@@ -33,48 +31,24 @@ LEFT = np.array([[1, 2, 3, 4]], np.float32)
 RIGHT = np.array([[10, 20, 30, 40]], np.float32)
 
 
-class Server:
-    """One Triton for all tests of this module; models are loaded into it one by one."""
+class Server(loading.Server):
+    """A Triton whose models are TorchScript, named after the classes of `modules`."""
 
-    def __init__(self, running: record.Running, repository: Path) -> None:
-        self.running = running
-        self.client = triton.Client(port=running.ports.http, timeout=60)
-        self.repository = repository
-        self.count = itertools.count()
-        self.last = ""
+    def load(self, what: Any, inputs: Any, outputs: Any, *, file: str | None = None, **more: Any) -> str:
+        """The same with a class of `modules` by its name."""
 
-    def load(self, module: str, inputs: Any, outputs: Any, *, file: str = "1/model.pt", **more: Any) -> str:
-        """Loads a fresh model of this module and config, and gives its name. Raises PipelineError with the refusal."""
-        self.last = name = f"m{next(self.count)}"
-        text = repository.config(name, inputs, outputs, **more)
-        repository.write(self.repository, name, getattr(modules, module)(), text, file=file)
-        self.client.load(name, timeout=60)
-        return name
+        def write(path: Path) -> None:
+            torch.jit.script(getattr(modules, what)()).save(str(path))
 
-    def ask(self, name: str, outputs: tuple[str, ...], **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        return inference.infer("http", self.running.ports.http, name, 1, inputs=inputs, outputs=outputs)
+        return super().load(write, inputs, outputs, file=file, **more)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A Triton without models."""
     root = tmp_path_factory.mktemp("backend")
-    (root / "models").mkdir()
-    launch = embedded.Launch(
-        repository=root / "models",
-        backends=root / "backends",
-        python=Path(sys.executable),
-        ports=repository.free_ports(),
-        models=(),
-    )
-    running = embedded.start(launch, run=root / "run", say=print)
-    try:
-        found = Server(running, root / "models")
-        while not found.client.live():
-            assert embedded.alive(running), embedded.log(running)[-20:]
-        yield found
-    finally:
-        embedded.kill(running)
+    with repository.serving(root) as running:
+        yield Server(running, root / "models", platform='backend: "pytorch"', file="1/model.pt")
 
 
 MATCHES = {
@@ -98,7 +72,7 @@ def test_inputs_meet_arguments(server: Server, case: str) -> None:
 def test_a_fall_back_to_the_config_order_is_warned_of(server: Server) -> None:
     """A suffix that is no integer falls back to the config's order with a warning in the log."""
     name = server.load("Subtract", [("q__a", "FP32", [4]), ("p__0", "FP32", [4])], [OUT])
-    log = server.running.log.read_text(encoding="utf-8")
+    log = server.said()
     assert f"neither an input argument to the model '{name}' nor do they follow the <name>__<index>" in log
 
 
@@ -205,7 +179,7 @@ def test_settings(server: Server, case: str) -> None:
     parameters, more, mode, threads = SETTINGS[case]
     name = server.load("Mode", [FP], [OUT], parameters=parameters, more=more)
     assert set(server.ask(name, ("y__0",), x__0=LEFT)["y__0"].ravel()) == {mode}
-    log = server.running.log.read_text(encoding="utf-8")
+    log = server.said()
     said = set(re.findall(rf"'({name}_0\w*)' has (\d+) intra-op and (\d+) inter-op threads", log))
     assert {(int(intra), int(inter)) for _, intra, inter in said} == {threads}
     assert len(said) == (2 if "count: 2" in more else 1)
@@ -278,5 +252,5 @@ def test_serving_writes_nothing_into_the_repository(server: Server) -> None:
     """A served model's folder stays as it was written."""
     name = server.load("Pair", [FP], [OUT])
     server.ask(name, ("y__0",), x__0=LEFT)
-    found = sorted(path.name for path in (server.repository / name).rglob("*"))
+    found = sorted(path.name for path in (server.models / name).rglob("*"))
     assert found == ["1", "config.pbtxt", "model.pt"]

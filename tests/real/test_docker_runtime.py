@@ -185,7 +185,7 @@ def test_switches_under_traffic(made: project.Project) -> None:
 def test_forty_switches_of_minilm_in_a_container(image: docker.Image, tmp_path: Path) -> None:
     """Twenty times forward, twenty times back, with real weights."""
     assert image.id
-    made = project.make(tmp_path / "project", spec=boxed.spec(switching.minilm()))
+    made = project.make(tmp_path / "project", spec=boxed.spec(project.minilm()))
     made.good("apply")
     try:
         made.edit("normalize: true", "normalize: false")

@@ -3,87 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
-from safetensors import safe_open
 
-from pipeline.core import allowance, build, errors, spec
-from pipeline.edges import exporters, goldens, process, sources
+from pipeline.core import allowance, errors, spec
+from pipeline.edges import goldens
 from pipeline.edges.exporters import signature
-from pipeline.edges.sources import request
+from tests.real import orders
 
 pytestmark = pytest.mark.real
 
-BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
-        "vocab_size": 120, "max_position_embeddings": 64}  # fmt: skip
-CONFIG = spec.Source(config=spec.ConfigSource(architecture="BertForSequenceClassification", options=BERT))
 TEXTS = ("a b c", "c b", "b")
 LIMITS = allowance.Limits()
-
-
-def tensor(shape: list[int | str], argument: str | None = None, dtype: spec.Dtype = "INT32") -> spec.Input:
-    """A declared input."""
-    return spec.Input(dtype=dtype, shape=tuple(shape), argument=argument)
-
-
-def answer(shape: list[int | str], result: str | None = None, **more: Any) -> spec.Output:
-    """A declared FP32 output."""
-    return spec.Output(dtype="FP32", shape=tuple(shape), result=result, **more)
-
-
-TOKENS = {"input__0": tensor(["batch", "sequence"], "input_ids"),
-          "input__1": tensor(["batch", "sequence"], "attention_mask")}  # fmt: skip
-
-
-def order(source: spec.Source, root: Path, **more: Any) -> build.Build:
-    """A build of the source; by default one FP32 input and output of [batch, 4], traced."""
-    resolved = sources.resolve(
-        source, root=root, cache=root / "cache", locked=None, online=False, digest_file=request.sha256_of
-    )
-    fields: dict[str, Any] = {
-        "model": "m", "version": 1, "source": resolved, "export": spec.Export(method="trace"), "max_batch_size": 4,
-        "inputs": {"x": tensor(["batch", 4], dtype="FP32")}, "outputs": {"y": answer(["batch", 4])}, "axes": {},
-        "golden": spec.Golden(), "batches": (1, 2, 4), "tokenizer": None, "toolchain": {}, "exporter": 1, **more,
-    }  # fmt: skip
-    return build.Build(**fields)
-
-
-def export(
-    made: build.Build, root: Path, out: Path, *, timeout: float = 60, limits: allowance.Limits = LIMITS, **env: str
-) -> exporters.Result:
-    """Run the process as a stage does."""
-    out.mkdir(parents=True)
-    fetched = sources.fetch(made.source, root=root, cache=root / "cache", say=lambda _: None)
-    job = exporters.Job(build=made, root=str(root), source=str(fetched) if fetched else None)
-    (out.parent / f"{out.name}.json").write_bytes(msgspec.json.encode(job))
-    finished = process.run(
-        [*exporters.command(Path(sys.executable)), str(out.parent / f"{out.name}.json"), str(out)],
-        cwd=root, env={**exporters.environment(), **env}, timeout=timeout, limits=limits, folders=(out,),
-    )  # fmt: skip
-    what = {"what": "m version 1", "code": finished.code, "reason": finished.reason, "tail": finished.tail,
-            "hit": finished.hit}  # fmt: skip
-    return exporters.read(out, **what)  # type: ignore[arg-type]
-
-
-def factory(root: Path, body: str) -> spec.Source:
-    """A factory whose module's forward is `body`, with x: [batch, 4]."""
-    code = f"import torch\n\nclass Net(torch.nn.Module):\n    def forward(self, x):\n{body}\n\n"
-    code += "def build():\n    return Net()\n"
-    (root / "net.py").write_text(code)
-    return spec.Source(factory="net:build")
-
-
-def golden(out: Path) -> tuple[dict[str, np.ndarray[Any, Any]], Any]:
-    """The tensors of a golden file, and what its metadata says."""
-    with safe_open(str(out / "golden.safetensors"), "np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["pipeline"])  # noqa: SIM118
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +28,22 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     cases: list[tuple[str, dict[str, Any]]] = [("one", {}), ("two/deeper", {"PYTHONHASHSEED": "77", "HOME": "/"})]
     for name, env in cases:
         root = tmp_path_factory.mktemp("bert")
-        made = order(
-            CONFIG, root, inputs=TOKENS, outputs={"output__0": answer(["batch", 2], "logits")},
+        made = orders.order(
+            orders.CONFIG,
+            root,
+            inputs=orders.TOKENS,
+            outputs={"output__0": orders.answer(["batch", 2], "logits")},
             axes={"sequence": spec.Axis(min=1, max=64)},
-        )  # fmt: skip
-        result = export(made, root, root / name, **env)
+        )
+        result = orders.export(made, root, root / name, **env)
         assert result.files["model.pt"].sha256 == hashlib.sha256((root / name / "model.pt").read_bytes()).hexdigest()
         assert [check.partition(":")[0] for check in result.checks] == [
-            "batch 1", "batch 2", "batch 4", "sequence 1", "sequence 64",
-        ]  # fmt: skip
+            "batch 1",
+            "batch 2",
+            "batch 4",
+            "sequence 1",
+            "sequence 64",
+        ]
         folders.append(root / name)
     return folders[0], folders[1]
 
@@ -129,7 +71,7 @@ def test_artifact_takes_and_gives_the_declared_tensors(bert: tuple[Path, Path]) 
 
     module = torch.jit.load(str(bert[0] / "model.pt"))
     assert [argument.name for argument in module.forward.schema.arguments[1:]] == ["input__0", "input__1"]
-    tensors, about = golden(bert[0])
+    tensors, about = orders.golden(bert[0])
     assert about == {"format": 1, "texts": {}}
     given = [torch.from_numpy(tensors[f"4/input/input__{place}"]) for place in (0, 1)]
     assert {one.dtype for one in given} == {torch.int32}
@@ -149,16 +91,19 @@ def test_texts_and_their_ids_are_kept(tmp_path: Path) -> None:
     words = {"[PAD]": 0, "[UNK]": 1, "a": 2, "b": 3, "c": 4}
     made_up = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
     made_up.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    model = transformers.BertModel(transformers.BertConfig(**BERT)).eval()
+    model = transformers.BertModel(transformers.BertConfig(**orders.BERT)).eval()
     model.save_pretrained(tmp_path / "w")
     made_up.save(str(tmp_path / "w" / "tokenizer.json"))
-    made = order(
-        spec.Source(path="w"), tmp_path, inputs=TOKENS, axes={"sequence": spec.Axis(min=1, max=8)},
-        outputs={"e": answer(["batch", 16], "last_hidden_state", pool="mean", normalize=True)},
+    made = orders.order(
+        spec.Source(path="w"),
+        tmp_path,
+        inputs=orders.TOKENS,
+        axes={"sequence": spec.Axis(min=1, max=8)},
+        outputs={"e": orders.answer(["batch", 16], "last_hidden_state", pool="mean", normalize=True)},
         golden=spec.Golden(texts=TEXTS),
-    )  # fmt: skip
-    export(made, tmp_path, tmp_path / "out")
-    tensors, about = golden(tmp_path / "out")
+    )
+    orders.export(made, tmp_path, tmp_path / "out")
+    tensors, about = orders.golden(tmp_path / "out")
     assert about["texts"] == {"1": ["a b c"], "2": ["a b c", "c b"], "4": ["a b c", "c b", "b", "a b c"]}
     assert tensors["4/input/input__0"].tolist() == [[2, 3, 4], [4, 3, 0], [3, 0, 0], [2, 3, 4]]
     assert tensors["4/input/input__1"].tolist() == [[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]]
@@ -179,10 +124,14 @@ FAULTS = {
     "memory": ("        x = [torch.ones(2**27) for _ in range(64)]", "hit its memory limit of 2 GiB"),
     "more memory than there is": ("        return torch.ones(2**40, dtype=torch.float64)", "ran out of memory"),
     "file": ("        import os; open(os.environ['HOME'] + '/f', 'wb').write(bytes(2**27))", "disk limit of 64 MiB"),
-    "files": ("        import os; [open(os.environ['HOME'] + f'/{n}', 'wb').write(bytes(2**20)) for n in range(2**20)]",
-              "hit its disk limit of 64 MiB"),
-    "processes": ("        import os, time; [os.fork() or time.sleep(600) for _ in range(40)]; time.sleep(600)",
-                  "hit its limit of 30 processes and threads"),
+    "files": (
+        "        import os; [open(os.environ['HOME'] + f'/{n}', 'wb').write(bytes(2**20)) for n in range(2**20)]",
+        "hit its disk limit of 64 MiB",
+    ),
+    "processes": (
+        "        import os, time; [os.fork() or time.sleep(600) for _ in range(40)]; time.sleep(600)",
+        "hit its limit of 30 processes and threads",
+    ),
     "network": ("        from urllib import request; request.urlopen('http://192.0.2.1/')", "Network is unreachable"),
     "outside": ("        open('outside', 'w').write('x')", "Read-only file system: 'outside'"),
     "shell": ("        import os, subprocess; subprocess.run(['touch', 'outside'], check=True)", "exit status 1"),
@@ -191,9 +140,11 @@ FAULTS = {
     "nan": ("        return x / 0", "output y of the model itself has NaN or infinity"),
     "shape": ("        return x[:, :3]", r"output y is declared FP32 \[1, 4\], and the model gives float32 \[1, 3\]"),
     "nothing": ("        return None", "gives no tensor 0"),
-    "baked batch": ("        return x * torch.ones(len(x.tolist()), 4)",
-                    "baked in a size of axis `batch`: it agrees at 2, and at 1, 4 it does not"),
-}  # fmt: skip
+    "baked batch": (
+        "        return x * torch.ones(len(x.tolist()), 4)",
+        "baked in a size of axis `batch`: it agrees at 2, and at 1, 4 it does not",
+    ),
+}
 
 
 HINTS = {
@@ -211,9 +162,9 @@ def test_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: s
     body, says = FAULTS[fault]
     monkeypatch.setenv("HF_TOKEN", "canary")
     limits = allowance.Limits(memory=2 * 2**30, disk=64 * 2**20, processes=30)
-    made, seconds = order(factory(tmp_path, body), tmp_path), 15 if fault == "hang" else 60
+    made, seconds = orders.order(orders.factory(tmp_path, body), tmp_path), 15 if fault == "hang" else 60
     with pytest.raises(errors.PipelineError, match=says) as caught:
-        export(made, tmp_path, tmp_path / "out", timeout=seconds, limits=limits)
+        orders.export(made, tmp_path, tmp_path / "out", timeout=seconds, limits=limits)
     assert caught.value.message.startswith("the export of m version 1 failed: ")
     assert HINTS.get(fault, "") in caught.value.hint
     if fault == "hang":
@@ -225,24 +176,29 @@ def test_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: s
 def test_baked_axis_is_named(tmp_path: Path) -> None:
     """A trace that baked in the size of a named axis fails with the axis, the sizes, and what to do."""
     body = "        n = len(x[0].tolist())\n        return x * torch.arange(n)"
-    source = factory(tmp_path, body)
-    made = order(
-        source, tmp_path, inputs={"x": tensor(["batch", "n"], dtype="FP32")}, outputs={"y": answer(["batch", "n"])},
+    source = orders.factory(tmp_path, body)
+    made = orders.order(
+        source,
+        tmp_path,
+        inputs={"x": orders.tensor(["batch", "n"], dtype="FP32")},
+        outputs={"y": orders.answer(["batch", "n"])},
         axes={"n": spec.Axis(min=8, max=9)},
-    )  # fmt: skip
+    )
     with pytest.raises(errors.PipelineError, match="size of axis `n`: it agrees at 8, and at 9 it does not") as caught:
-        export(made, tmp_path, tmp_path / "out")
+        orders.export(made, tmp_path, tmp_path / "out")
     assert "declare a fixed size" in caught.value.hint
 
 
 def test_script_keeps_branches(tmp_path: Path) -> None:
     """`script` keeps data-dependent branches and dict results, which a trace cannot; declared NaN passes."""
     body = "        y = x\n        if bool(x.sum() > 0):\n            y = -x\n        return {'other': x, 'y': y / 0}"
-    made = order(
-        factory(tmp_path, body), tmp_path, export=spec.Export(method="script"),
-        outputs={"y": answer(["batch", 4], "y", finite=False)},
-    )  # fmt: skip
-    export(made, tmp_path, tmp_path / "out")
+    made = orders.order(
+        orders.factory(tmp_path, body),
+        tmp_path,
+        export=spec.Export(method="script"),
+        outputs={"y": orders.answer(["batch", 4], "y", finite=False)},
+    )
+    orders.export(made, tmp_path, tmp_path / "out")
     import torch  # noqa: PLC0415
 
     module = torch.jit.load(str(tmp_path / "out" / "model.pt"))
@@ -252,13 +208,26 @@ def test_script_keeps_branches(tmp_path: Path) -> None:
 
 
 REFUSED = [
-    ({"export": spec.Export(method="script")}, CONFIG, "cannot compile BertForSequenceClassification", "trace"),
-    ({}, spec.Source(config=spec.ConfigSource(architecture="BertForSequenceClasification")),
-     "has no model class BertForSequenceClasification", "Did you mean BertForSequenceClassification?"),
-    ({}, spec.Source(config=spec.ConfigSource(architecture="BertModel", options={"hiden_size": 8})),
-     "BertConfig has no option `hiden_size`", "Did you mean `hidden_size`?"),
-    ({"toolchain": {"torch": "1.0.0"}}, CONFIG, r"asks for torch 1.0.0, and this environment has 2\.", "requirements"),
-]  # fmt: skip
+    ({"export": spec.Export(method="script")}, orders.CONFIG, "cannot compile BertForSequenceClassification", "trace"),
+    (
+        {},
+        spec.Source(config=spec.ConfigSource(architecture="BertForSequenceClasification")),
+        "has no model class BertForSequenceClasification",
+        "Did you mean BertForSequenceClassification?",
+    ),
+    (
+        {},
+        spec.Source(config=spec.ConfigSource(architecture="BertModel", options={"hiden_size": 8})),
+        "BertConfig has no option `hiden_size`",
+        "Did you mean `hidden_size`?",
+    ),
+    (
+        {"toolchain": {"torch": "1.0.0"}},
+        orders.CONFIG,
+        r"asks for torch 1.0.0, and this environment has 2\.",
+        "requirements",
+    ),
+]
 
 
 @pytest.mark.parametrize(("change", "source", "says", "hint"), REFUSED)
@@ -266,19 +235,21 @@ def test_refusal_says_what_to_do(
     tmp_path: Path, change: dict[str, Any], source: spec.Source, says: str, hint: str
 ) -> None:
     """What the spec asks for and cannot be had is refused with the reason and the next thing to do."""
-    made = order(source, tmp_path, **{"inputs": TOKENS, "outputs": {"o": answer(["batch", 2], "logits")}, **change})
+    made = orders.order(
+        source, tmp_path, **{"inputs": orders.TOKENS, "outputs": {"o": orders.answer(["batch", 2], "logits")}, **change}
+    )
     with pytest.raises(errors.PipelineError, match=says) as caught:
-        export(made, tmp_path, tmp_path / "out")
+        orders.export(made, tmp_path, tmp_path / "out")
     assert hint in caught.value.hint
 
 
 def test_hidden_import_is_refused(tmp_path: Path) -> None:
     """A factory that imports a file of the root by a computed name is refused, with the file named."""
     (tmp_path / "hidden.py").write_text("")
-    source = factory(tmp_path, "        return x")
+    source = orders.factory(tmp_path, "        return x")
     (tmp_path / "net.py").write_text((tmp_path / "net.py").read_text() + "\n__import__('hid' + 'den')\n")
     with pytest.raises(errors.PipelineError, match=r"imported hidden\.py, which its digest does not cover"):
-        export(order(source, tmp_path), tmp_path, tmp_path / "out")
+        orders.export(orders.order(source, tmp_path), tmp_path, tmp_path / "out")
 
 
 def test_file_is_adopted(tmp_path: Path) -> None:
@@ -288,17 +259,21 @@ def test_file_is_adopted(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(torch.nn.Softmax(dim=-1), torch.ones(2, 4)), str(tmp_path / "mine.pt"))
     digest = hashlib.sha256((tmp_path / "mine.pt").read_bytes()).hexdigest()
     source = spec.Source(file=spec.FileSource(path="mine.pt", sha256=digest))
-    result = export(order(source, tmp_path, export=None), tmp_path, tmp_path / "out")
+    result = orders.export(orders.order(source, tmp_path, export=None), tmp_path, tmp_path / "out")
     assert result.files["model.pt"].sha256 == digest
-    tensors, _ = golden(tmp_path / "out")
+    tensors, _ = orders.golden(tmp_path / "out")
     expected = torch.softmax(torch.from_numpy(tensors["2/input/x"]), -1).numpy()
     np.testing.assert_allclose(tensors["2/output/y"], expected, rtol=1e-6)
 
 
 def test_inputs_are_asymmetric_and_repeat(tmp_path: Path) -> None:
     """Random inputs differ from name to name and batch to batch, and are the same every time."""
-    inputs = {"a": tensor(["batch", 4]), "b": tensor(["batch", 4]), "m": tensor(["batch", 4], "attention_mask")}
-    made = order(factory(tmp_path, "        return x"), tmp_path, inputs=inputs)
+    inputs = {
+        "a": orders.tensor(["batch", 4]),
+        "b": orders.tensor(["batch", 4]),
+        "m": orders.tensor(["batch", 4], "attention_mask"),
+    }
+    made = orders.order(orders.factory(tmp_path, "        return x"), tmp_path, inputs=inputs)
     first = goldens.inputs(made, 2, sizes={}, tokenizer=None)
     again = goldens.inputs(made, 2, sizes={}, tokenizer=None)
     assert all((first[name] == again[name]).all() for name in inputs)
@@ -318,6 +293,6 @@ def test_inputs_are_asymmetric_and_repeat(tmp_path: Path) -> None:
 )
 def test_signature_follows_triton(tmp_path: Path, names: list[str], expected: list[tuple[str, str]]) -> None:
     """Arguments have the config's names where they can, else the order that Triton's backend will give them."""
-    source = factory(tmp_path, "        return x")
-    made = order(source, tmp_path, inputs={name: tensor(["batch", 4]) for name in names})
+    source = orders.factory(tmp_path, "        return x")
+    made = orders.order(source, tmp_path, inputs={name: orders.tensor(["batch", 4]) for name in names})
     assert signature.inputs(made) == expected

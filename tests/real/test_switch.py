@@ -30,7 +30,7 @@ def test_back_and_forth_under_traffic(made: project.Project) -> None:
 @pytest.mark.full
 def test_forty_switches_of_minilm(tmp_path: Path) -> None:
     """Twenty times forward, twenty times back, with real weights: the second release does not normalize."""
-    made = project.make(tmp_path / "project", spec=switching.minilm())
+    made = project.make(tmp_path / "project", spec=project.minilm())
     made.good("apply")
     try:
         made.edit("normalize: true", "normalize: false")

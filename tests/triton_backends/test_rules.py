@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.triton_backends import cores, refusals
 from pipeline.triton_backends.pytorch import parameters, rules
 
 TENSOR = "TensorType"
@@ -72,7 +73,7 @@ def test_controls_count_as_inputs() -> None:
 def test_several_dictionaries_are_refused() -> None:
     """Only one Dict[str, Tensor] may be there, and alone."""
     two = [rules.Argument("a", "DictType", "Dict(str, Tensor)"), rules.Argument("b", "DictType", "Dict(str, Tensor)")]
-    with pytest.raises(rules.Refused, match="Multiple inputs of kind DictType were detected"):
+    with pytest.raises(refusals.Refused, match="Multiple inputs of kind DictType were detected"):
         rules.inputs(_config(("a", "b")), two, [])
 
 
@@ -86,7 +87,7 @@ def test_booleans(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "yes", "2", " true"])
 def test_other_words_are_no_booleans(text: str) -> None:
     """Anything else is refused, known parameters only."""
-    with pytest.raises(rules.Refused, match="to boolean"):
+    with pytest.raises(refusals.Refused, match="to boolean"):
         parameters.parse({"parameters": {"ENABLE_JIT_PROFILING": {"string_value": text}}})
     parameters.parse({"parameters": {"MY_OWN": {"string_value": text}}})
 
@@ -100,15 +101,15 @@ def test_counts(text: str, count: int | None) -> None:
 @pytest.mark.parametrize("text", ["", "two", "x1", "99999999999"])
 def test_other_words_are_no_counts(text: str) -> None:
     """What std::stoi would throw for is refused."""
-    with pytest.raises(rules.Refused, match="to integral number"):
+    with pytest.raises(refusals.Refused, match="to integral number"):
         parameters.parse({"parameters": {"INTRA_OP_THREAD_COUNT": {"string_value": text}}})
 
 
 @pytest.mark.parametrize(
-    ("groups", "cores", "threads"),
+    ("groups", "available", "threads"),
     [([], 4, 4), ([2], 4, 2), ([1, 2], 4, 1), ([8], 4, 1), ([3], 8, 2)],
 )
-def test_instances_share_the_cores(groups: list[int], cores: int, threads: int) -> None:
+def test_instances_share_the_cores(groups: list[int], available: int, threads: int) -> None:
     """The threads of all instances together are never more than the cores, and never none."""
     config = {"instance_group": [{"count": count, "kind": "KIND_CPU"} for count in groups]}
-    assert parameters.threads(config, cores) == threads
+    assert cores.threads(config, available) == threads

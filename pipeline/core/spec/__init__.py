@@ -20,7 +20,7 @@ from pipeline.core.spec.base import (
     Sha256,
     Size,
 )
-from pipeline.core.spec.document import Document, Export, Golden, ModelEntry, Override, VersionPolicy
+from pipeline.core.spec.document import Document, Export, Golden, Method, ModelEntry, Override, VersionPolicy
 from pipeline.core.spec.resolved import Model, Spec, Version, batches, kind, kinds, served_versions
 from pipeline.core.spec.source import (
     ConfigSource,
@@ -53,6 +53,7 @@ __all__ = [
     "Golden",
     "HubSource",
     "Input",
+    "Method",
     "Model",
     "ModelEntry",
     "Node",

@@ -12,14 +12,27 @@ from pipeline.core.spec.source import Source
 from pipeline.core.spec.target import Target
 from pipeline.core.spec.tensor import Axis, Input, Output, Tolerance
 
+Method = Literal["trace", "script", "onnx", "openvino", "aoti"]
+
 
 class Export(Node, frozen=True, kw_only=True):
     """How a source becomes an artifact."""
 
     method: Annotated[
-        Literal["trace", "script"],
-        Meta(description="`trace` records one run, `script` compiles the code: TorchScript both.", examples=["trace"]),
+        Method,
+        Meta(
+            description="`trace` records one run, `script` compiles the code: TorchScript both. `onnx`: torch.export's "
+            "graph as ONNX. `openvino`: the same as OpenVINO's IR. `aoti`: the same compiled by AOTInductor.",
+            examples=["trace"],
+        ),
     ]
+    opset: Annotated[
+        Annotated[int, Meta(ge=11, le=99)] | None,
+        Meta(
+            description="The ONNX opset; by default 18, or the newest that the image loads where that is older.",
+            examples=[18],
+        ),
+    ] = None
     timeout: Annotated[Seconds, Meta(description="Seconds after which the export is killed.")] = 900.0
     memory: Annotated[
         Size | None,
@@ -85,7 +98,7 @@ class Override(Node, frozen=True, kw_only=True):
         Meta(description="Merged key by key into the model's source.", examples=[{"config": {"seed": 1}}]),
     ] = {}
     export: Annotated[
-        Literal["trace", "script"] | Export | None,
+        Method | Export | None,
         Meta(description="In place of the model's export.", examples=["script"]),
     ] = None
 
@@ -97,10 +110,10 @@ class ModelEntry(Node, frozen=True, kw_only=True):
         Source, Meta(description="Where weights and code come from.", examples=[{"path": "weights/bert"}])
     ]
     export: Annotated[
-        Literal["trace", "script"] | Export | None,
+        Method | Export | None,
         Meta(
             description="How the artifact is made; not for a `file` source, which is one.",
-            examples=["trace", {"method": "script", "timeout": 600}],
+            examples=["trace", "onnx", {"method": "script", "timeout": 600}],
         ),
     ] = None
     max_batch_size: Annotated[

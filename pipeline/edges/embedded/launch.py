@@ -25,6 +25,8 @@ _FIXED = (
     "--exit-on-error=false",
     # The configs are whole. Completion would start each model's stub twice, and import torch twice.
     "--disable-auto-complete-config",
+    # A model that this release knows by another name than NVIDIA's image has `configs/embedded.pbtxt` too.
+    "--model-config-name=embedded",
     f"--http-address={record.LOOPBACK}",
     f"--grpc-address={record.LOOPBACK}",
     f"--metrics-address={record.LOOPBACK}",
@@ -53,6 +55,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     `python` is the interpreter of the torch environment, `backends` the folder that backend directories are made in,
     `stop_timeout` the seconds that a stopping server leaves to requests in flight. A `shared` server lets another of
     the same user listen on its HTTP and gRPC ports, so that `handover` can replace it; not part of the fingerprint.
+    `libraries` are the versions of those that run its models' formats, beside torch.
     """
 
     repository: Path
@@ -62,6 +65,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     stop_timeout: float = 30.0
     shared: bool = True
+    libraries: dict[str, str] = {}
 
 
 def fingerprint(launch: Launch) -> str:
@@ -76,6 +80,7 @@ def fingerprint(launch: Launch) -> str:
             "memory": _MEMORY,
             "backend": {name: _digest(path) for name, path in toolkit.ours().items()},
             "installed": _installed(launch.python),
+            "libraries": launch.libraries,
         }
     )
 

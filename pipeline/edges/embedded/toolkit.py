@@ -71,7 +71,8 @@ def find(python: Path) -> Toolkit:
 def backends(folder: Path, python: Path) -> Path:
     """The backend directory for `--backend-directory`, made once in `folder` under the digest of its contents.
 
-    It has `python/` (Triton's Python backend with the stub of this interpreter's version) and `pytorch/` (ours).
+    It has `python/` (Triton's Python backend with the stub of this interpreter's version) and a folder for each of
+    ours.
     Raises Unfit where the environment lacks a part, PipelineError where it cannot be written.
     """
     parts = _parts(find(python))
@@ -90,14 +91,17 @@ def backends(folder: Path, python: Path) -> Path:
 
 
 def ours() -> dict[str, Path]:
-    """The files of our own backend by their place in the backend directory. They keep their import path."""
+    """The files of our own backends by their place in the backend directory. They keep their import path, and each
+    has what they share beside it."""
     root = Path(pipeline.__file__).parent
-    source = root / "triton_backends" / "pytorch"
-    package = Path("pytorch", "pipeline", "triton_backends")
-    found = {str(package / "pytorch" / path.name): path for path in sorted(source.glob("*.py"))}
-    found["pytorch/model.py"] = source / "model.py"
-    found[str(package / "__init__.py")] = root / "triton_backends" / "__init__.py"
-    found["pytorch/pipeline/__init__.py"] = root / "__init__.py"
+    source = root / "triton_backends"
+    shared = [root / "__init__.py", *sorted(source.glob("*.py"))]
+    found: dict[str, Path] = {}
+    for model in sorted(source.glob("*/model.py")):
+        name = model.parent.name
+        for path in (*shared, *sorted(model.parent.glob("*.py"))):
+            found[str(Path(name, "pipeline", path.relative_to(root)))] = path
+        found[f"{name}/model.py"] = model
     return found
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipeline.core import build
-from pipeline.edges.exporters import torchscript
+from pipeline.core import build, platforms
+from pipeline.edges.exporters import aoti, onnx, openvino, torchscript
 from pipeline.edges.exporters.worker import JOB, RESULT, Failure, Job, Result, command, environment, read
 
 if TYPE_CHECKING:
@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, npt.NDArray[np.generic]]
 
-__all__ = ["JOB", "METHODS", "RESULT", "Failure", "Job", "Method", "Result", "command", "environment", "read"]
+__all__ = [
+    "ADOPTED",
+    "JOB",
+    "METHODS",
+    "RESULT",
+    "Failure",
+    "Job",
+    "Method",
+    "Result",
+    "command",
+    "environment",
+    "read",
+]
 
 Runner = Callable[["Arrays"], "dict[str, npt.NDArray[np.generic]]"]
 """Inputs by name, in the declared types, to outputs by name."""
@@ -32,24 +44,33 @@ Runner = Callable[["Arrays"], "dict[str, npt.NDArray[np.generic]]"]
 class Method(msgspec.Struct, frozen=True, kw_only=True):
     """One way to export. `version` counts up whenever this code gives other bytes: it is part of the build key.
 
-    `export(module, example, build, folder)` writes `filename` into `folder`; `example` are inputs to record a run
-    with. `load(path, build)` reads the artifact back. Both raise errors.PipelineError for what a user can mend.
+    `export(module, example, build, folder)` writes the platform's file into `folder`, and what belongs to it; `example`
+    are inputs to record a run with. `load(path, build)` reads the artifact back. Both raise errors.PipelineError for
+    what a user can mend. A method that is not `reproducible` gives other bytes each time.
     """
 
-    platform: str
-    filename: str
     version: int
+    reproducible: bool = True
     export: Callable[[torch.nn.Module, Arrays, build.Build, Path], None]
     load: Callable[[Path, build.Build], Runner]
 
 
 METHODS: dict[str, Method] = {
-    "trace": Method(
-        platform="pytorch_libtorch", filename="model.pt", version=1, export=torchscript.trace, load=torchscript.load
-    ),
-    "script": Method(
-        platform="pytorch_libtorch", filename="model.pt", version=1, export=torchscript.script, load=torchscript.load
-    ),
+    "trace": Method(version=1, export=torchscript.trace, load=torchscript.load),
+    "script": Method(version=1, export=torchscript.script, load=torchscript.load),
+    "onnx": Method(version=1, export=onnx.export, load=onnx.load),
+    "openvino": Method(version=1, export=openvino.export, load=openvino.load),
+    "aoti": Method(version=1, reproducible=False, export=aoti.export, load=aoti.load),
 }
-ADOPTED = METHODS["trace"]
-"""How the artifact of a `file` source is read: TorchScript, the one format there is."""
+ADOPTED: dict[platforms.Format, Method] = {
+    "torchscript": METHODS["trace"],
+    "onnx": METHODS["onnx"],
+    "openvino": METHODS["openvino"],
+    "torch_aoti": METHODS["aoti"],
+}
+"""How the artifact of a `file` source is read, by its format."""
+
+
+def codes() -> dict[str | None, int]:
+    """The code version of each method, and, of None, that of adopting a finished file."""
+    return {None: 1, **{name: method.version for name, method in METHODS.items()}}

@@ -10,7 +10,7 @@ import keyword
 import re
 from collections.abc import Iterable
 
-from pipeline.core import build, errors
+from pipeline.core import build, errors, platforms
 
 _NUMBERED = re.compile(r".*__([0-9]+)", re.DOTALL)
 
@@ -18,6 +18,8 @@ _NUMBERED = re.compile(r".*__([0-9]+)", re.DOTALL)
 def inputs(made: build.Build) -> list[tuple[str, str]]:
     """The declared inputs as (name, argument name) in the order of the artifact's forward()."""
     names = list(made.inputs)
+    if not _positional(made):
+        return [(name, f"argument_{position}") for position, name in enumerate(names)]
     if all(name.isidentifier() and not keyword.iskeyword(name) and name != "self" for name in names):
         return [(name, name) for name in names]
     return [(name, f"argument_{position}") for position, name in enumerate(_ordered(names))]
@@ -25,7 +27,12 @@ def inputs(made: build.Build) -> list[tuple[str, str]]:
 
 def outputs(made: build.Build) -> list[str]:
     """The declared outputs in the order in which the artifact returns them."""
-    return _ordered(made.outputs)
+    return _ordered(made.outputs) if _positional(made) else list(made.outputs)
+
+
+def _positional(made: build.Build) -> bool:
+    """Whether the backend goes by positions at all; others find each tensor by its name."""
+    return made.export is None or platforms.METHODS[made.export.method].positional
 
 
 def _ordered(names: Iterable[str]) -> list[str]:

@@ -39,7 +39,7 @@ def eager(module: torch.nn.Module, made: build.Build) -> Runner:
     """The eager model, asked by the declared tensors."""
     from pipeline.edges.exporters import wrapper  # noqa: PLC0415 - needs torch
 
-    return _runner(wrapper.wrap(module, made), made)
+    return runner(wrapper.wrap(module, made), made)
 
 
 def trace(module: torch.nn.Module, example: Arrays, made: build.Build, folder: Path) -> None:
@@ -83,11 +83,11 @@ def load(path: Path, made: build.Build) -> Runner:
             f"the artifact takes {len(arguments)} inputs ({', '.join(arguments)}), and {len(made.inputs)} are declared"
         )
         raise errors.PipelineError(msg, hint="Declare every input of the artifact.")
-    return _runner(module.eval(), made, arguments)
+    return runner(module.eval(), made, arguments)
 
 
-def _runner(module: Any, made: build.Build, arguments: list[str] | None = None) -> Runner:  # noqa: ANN401
-    """numpy in, numpy out. Where all declared names are arguments they match by name, as Triton has it."""
+def runner(module: Any, made: build.Build, arguments: list[str] | None = None) -> Runner:  # noqa: ANN401
+    """A module as numpy asks it. Where all declared names are arguments they match by name, as Triton has it."""
     import torch  # noqa: PLC0415
 
     named = [name for name, _ in signature.inputs(made)]

@@ -50,12 +50,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an export stopped. `unverified` where something did not match its digest."""
+    """Why an export stopped. `unverified` where something did not match its digest, `unfit` where the machine lacks
+    something."""
 
     message: str
     hint: str = ""
     details: tuple[str, ...] = ()
     unverified: bool = False
+    unfit: bool = False
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -118,7 +120,7 @@ def read(  # noqa: PLR0913 - each is a part of how it ended
         result = None
     if result is not None and result.failure is not None and not hit:
         told = result.failure
-        kind = errors.Unverified if told.unverified else errors.PipelineError
+        kind = errors.Unverified if told.unverified else errors.Unfit if told.unfit else errors.PipelineError
         msg = f"{failed}: {told.message}"
         raise kind(msg, hint=_shut_in([told.message, *told.details]) or told.hint, details=told.details)
     if code != 0 and not hit and any(sign in line for line in tail for sign in _DISK_FULL):
@@ -142,6 +144,6 @@ def _shut_in(lines: Sequence[str]) -> str:
 
 def _is_whole(folder: Path, result: Result) -> bool:
     """True when every file that the result names is there in its size, and the golden too."""
-    there = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    there = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     named = {name: file.size for name, file in result.files.items()}
     return bool(named) and named.items() <= there.items() and GOLDEN in there

@@ -25,7 +25,7 @@ DTYPES: dict[str, torch.dtype] = {
     "FP32": torch.float32,
     "FP64": torch.float64,
 }
-"""What the PyTorch backend serves; it refuses the other types at load."""
+"""What an exported model takes and gives: the types that Triton's PyTorch backend serves."""
 
 
 class Wrapper(torch.nn.Module):  # type: ignore[misc]
@@ -75,13 +75,13 @@ class Wrapper(torch.nn.Module):  # type: ignore[misc]
 
 def wrap(model: torch.nn.Module, made: build.Build, *, scripted: bool = False) -> Wrapper:
     """A Wrapper whose forward() has the argument names of signature.inputs. Raises errors.PipelineError for a type that
-    TorchScript has no tensors of.
+    a torch model has no tensors of.
     """
     dtypes = {name: tensor.dtype for name, tensor in made.inputs.items()}
     dtypes |= {name: tensor.dtype for name, tensor in made.outputs.items()}
     for name, dtype in dtypes.items():
         if dtype not in DTYPES:
-            msg = f"tensor {name} is {dtype}, which Triton's PyTorch backend does not take"
+            msg = f"tensor {name} is {dtype}, which an exported torch model does not take"
             raise errors.PipelineError(msg, hint=f"It takes {', '.join(DTYPES)}.")
     widen = not scripted and any(kind.__module__ == "transformers.modeling_utils" for kind in type(model).__mro__)
     wrapper: Wrapper = Wrapper(model, made, widen=widen).eval()

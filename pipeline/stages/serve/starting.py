@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from pipeline import edges
-from pipeline.core import errors, serverlog, spec, state
-from pipeline.edges import handover, record, runtimes, triton
+from pipeline.core import errors, platforms, serverlog, spec, state
+from pipeline.edges import embedded, environments, handover, record, runtimes, triton
 from pipeline.stages.serve import proof
 
 _TICK = 0.05
@@ -43,10 +43,12 @@ def start(  # noqa: PLR0913 - what is wanted, and where
 ) -> record.Running:
     """Starts a server with its record in `run`, and returns when all of `wanted` answers.
 
-    `beside` is a server that it shares ports with. Raises PipelineError, and the server is gone, where they do not
-    answer within `target.ready_timeout` seconds.
+    `beside` is a server that it shares ports with. Raises Unfit where the environment lacks what a format needs, and
+    PipelineError, with the server gone, where they do not answer within `target.ready_timeout` seconds.
     """
     limit = declared.target.ready_timeout
+    if isinstance(planned, embedded.Launch):
+        environments.check(planned.python, [platforms.of_model(declared.models[name]) for name in wanted])
     running = runtimes.start(planned, run=run, say=say, beside=beside)
     try:
         deadline = time.monotonic() + limit

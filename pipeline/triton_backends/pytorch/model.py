@@ -7,8 +7,6 @@ is mostly the import of torch, so nothing else that is heavy may be imported her
 from __future__ import annotations
 
 import gc
-import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,66 +23,56 @@ import triton_python_backend_utils as pb_utils  # noqa: E402
 gc.freeze()
 gc.enable()
 
+from pipeline.triton_backends import cores, refusals, serving  # noqa: E402
 from pipeline.triton_backends.pytorch import parameters, rules  # noqa: E402
 
+_PACKAGE = ".pt2"
 _TRITON = {name: triton for triton, name in rules.TORCH.items()} | {"bfloat16": "TYPE_BF16"}
 
 
-class Failed(Exception):
-    """A request that cannot be answered, with Triton's code of the error's kind."""
+class TritonPythonModel(serving.Model):
+    """One instance of a TorchScript model."""
 
-    def __init__(self, code: Any, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class TritonPythonModel:
-    """The interface that Triton's Python backend asks for."""
-
-    def initialize(self, args: dict[str, str]) -> None:
-        """Loads the TorchScript file and matches its arguments to the config. A refusal's class says its status."""
-        try:
-            self._load(args)
-        except rules.Refused as refused:
-            # Triton shows the class's name before the text: so the line reads as the C++ backend's does.
-            raise type(refused.status, (Exception,), {})(str(refused)) from None
-
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answers a batch of requests by one forward; without a batch axis each request has its own."""
-        groups = [requests] if self._batched else [[request] for request in requests]
-        answers: list[Any] = []
-        for group in groups:
-            try:
-                answers += self._answer(group)
-            except Failed as failed:
-                error = pb_utils.TritonError(str(failed), failed.code)
-                answers += [pb_utils.InferenceResponse(error=error) for _ in group]
-        return answers
-
-    def _load(self, args: dict[str, str]) -> None:
-        config = json.loads(args["model_config"])
-        self._batched = config.get("max_batch_size", 0) > 0
+    def load(self, config: dict[str, Any], args: dict[str, str]) -> None:
+        """Loads the TorchScript file and matches its arguments to the config."""
         self._set = parameters.parse(config)
         self._device = _device(args)
-        _configure(self._set, parameters.threads(config, _cores()))
-        module = _read(config, args["model_version"], None if args["model_instance_kind"] == "MODEL" else self._device)
-        # The bare method: no hooks of nn.Module, which cost more than a small model's forward.
-        self._forward: Callable[..., Any] = module._c._get_method("forward")
+        _configure(self._set, cores.threads(config, cores.available()))
+        self._forward, arguments = self._read(config, args)
         warnings: list[str] = []
-        arguments = [
-            rules.Argument(argument.name, argument.type.kind(), str(argument.type))
-            for argument in self._forward.schema.arguments[1:]
-        ]
-        self._module = module
         self._inputs = rules.inputs(config, arguments, warnings)
         self._outputs = rules.outputs(config, warnings)
-        _refuse_text([*self._inputs.tensors, *self._outputs])
+        serving.refuse_text({tensor.name: tensor.dtype for tensor in (*self._inputs.tensors, *self._outputs)})
         for warning in warnings:
             pb_utils.Logger.log_warn(warning)
         text = f"{torch.get_num_threads()} intra-op and {torch.get_num_interop_threads()} inter-op threads"
         pb_utils.Logger.log_info(f"model instance '{args['model_instance_name']}' has {text}")
 
-    def _answer(self, requests: Sequence[Any]) -> list[Any]:
+    def _read(self, config: dict[str, Any], args: dict[str, str]) -> tuple[Callable[..., Any], list[rules.Argument]]:
+        """What runs the model, and what it takes; a compiled package does not say the latter."""
+        path = serving.file(config, "model.pt")
+        if not path.exists():
+            where = f"model instance '{config['name']}' version {args['model_version']}"
+            raise refusals.Refused(refusals.UNAVAILABLE, f"unable to find '{path}' for {where}")
+        device = None if args["model_instance_kind"] == "MODEL" else self._device
+        try:
+            if path.suffix == _PACKAGE:
+                from torch._inductor import aoti_load_package  # noqa: PLC0415 - slow, and seldom needed
+
+                return aoti_load_package(str(path)), []
+            self._module = torch.jit.load(path, map_location=device)
+        except Exception as error:
+            text = f"failed to load model '{config['name']}': {error}"
+            raise refusals.Refused(refusals.INTERNAL, text) from None
+        # The bare method: no hooks of nn.Module, which cost more than a small model's forward.
+        forward = self._module._c._get_method("forward")
+        return forward, [
+            rules.Argument(argument.name, argument.type.kind(), str(argument.type))
+            for argument in forward.schema.arguments[1:]
+        ]
+
+    def answer(self, requests: Sequence[Any]) -> list[Any]:
+        """One forward over the requests' rows."""
         given = [{tensor.name(): tensor for tensor in request.inputs()} for request in requests]
         with torch.inference_mode(self._set.inference_mode), torch.no_grad():
             taken = [(tensor, [self._take(tensor, each) for each in given]) for tensor in self._inputs.tensors]
@@ -98,7 +86,7 @@ class TritonPythonModel:
         """A request's tensor as torch has it, sharing Triton's memory; text as a list."""
         value = given.get(tensor.name)
         if value is None:
-            raise Failed(pb_utils.TritonError.INVALID_ARG, f"expected input '{tensor.name}' in the request")
+            raise refusals.Failed(pb_utils.TritonError.INVALID_ARG, f"expected input '{tensor.name}' in the request")
         if tensor.dtype == "TYPE_STRING":
             return [text.decode("utf-8", "surrogateescape") for text in value.as_numpy().ravel()]
         found = torch.utils.dlpack.from_dlpack(value.to_dlpack())
@@ -111,60 +99,25 @@ class TritonPythonModel:
             values = [value for _, value in sorted(inputs, key=lambda item: item[0].position)]
             return self._forward(*values)
         except Exception as error:
-            raise Failed(pb_utils.TritonError.INTERNAL, f"PyTorch execute failure: {error}") from None
+            raise refusals.Failed(pb_utils.TritonError.INTERNAL, f"PyTorch execute failure: {error}") from None
 
     def _give(self, output: rules.Tensor, results: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
         """One output's part for each request. Raises Failed as the C++ backend answers."""
         if output.position >= len(results):
             text = f"The output {output.name} in the model configuration refers to an output index which doesn't exist."
-            raise Failed(pb_utils.TritonError.INVALID_ARG, f"{text} This model has {len(results)} outputs")
+            raise refusals.Failed(pb_utils.TritonError.INVALID_ARG, f"{text} This model has {len(results)} outputs")
         result = results[output.position]
         if isinstance(result, list):
             parts = [pb_utils.np.array([text.encode() for text in result], dtype=pb_utils.np.object_)]
             return [pb_utils.Tensor(output.name, part) for part in parts]
         _check(output, result)
-        if len(sizes) == 1 or not self._batched:
-            return [_tensor(output.name, result)]
-        if result.shape[0] != sum(sizes):
-            text = f"output '{output.name}' has {result.shape[0]} rows for a batch of {sum(sizes)}"
-            raise Failed(pb_utils.TritonError.INTERNAL, text)
-        return [_tensor(output.name, part) for part in result.split(list(sizes))]
-
-
-def _refuse_text(tensors: Sequence[rules.Tensor]) -> None:
-    """Text does not pass under numpy 2: this release, built for numpy 1, loses its bytes, and its process dies."""
-    text = [tensor.name for tensor in tensors if tensor.dtype == "TYPE_STRING"]
-    if text and not pb_utils.np.__version__.startswith("1."):
-        why = f"'{text[0]}' is of TYPE_STRING, which this Triton's Python backend can pass with numpy 1 only"
-        raise rules.Refused(rules.INTERNAL, f"{why}, and the environment has numpy {pb_utils.np.__version__}")
-
-
-def _read(config: dict[str, Any], version: str, device: Any) -> Any:
-    """Loads the version's file; `device` None leaves every tensor where the file says."""
-    path = Path(pb_utils.get_model_dir(), config.get("default_model_filename") or "model.pt")
-    name = config["name"]
-    if not path.exists():
-        raise rules.Refused(rules.UNAVAILABLE, f"unable to find '{path}' for model instance '{name}' version {version}")
-    try:
-        return torch.jit.load(path, map_location=device)
-    except Exception as error:
-        raise rules.Refused(rules.INTERNAL, f"failed to load model '{name}': {error}") from None
+        return [_tensor(output.name, part) for part in serving.split(result, sizes, output.name)]
 
 
 def _device(args: dict[str, str]) -> Any:
     if args["model_instance_kind"] == "GPU" and torch.cuda.is_available():
         return torch.device("cuda", int(args["model_instance_device_id"]))
     return torch.device("cpu")
-
-
-def _cores() -> int:
-    """The cores that this process may use: its affinity, and the quota of its control group where one is set."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, min(cores, -(-int(quota) // int(period))))
-    except (OSError, ValueError):
-        return cores
 
 
 def _configure(chosen: parameters.Parameters, threads: int) -> None:
@@ -204,7 +157,7 @@ def _results(found: Any) -> Sequence[Any]:
         where = f"output at index {index}" if isinstance(found, tuple) else "output"
         text = f"{where} must be of type Tensor, List[str] or Tuple containing one of these two types. It should not be"
         what = "a List / Dictionary of Tensors or a Scalar"
-        raise Failed(pb_utils.TritonError.INTERNAL, f"PyTorch execute failure: {text} {what}")
+        raise refusals.Failed(pb_utils.TritonError.INTERNAL, f"PyTorch execute failure: {text} {what}")
     return row
 
 
@@ -213,9 +166,11 @@ def _check(output: rules.Tensor, result: Any) -> None:
     got = _TRITON.get(name, "TYPE_<invalid>")
     if got != output.dtype:
         text = f"configuration expects datatype {output.dtype} for output '{output.name}', model provides {got}"
-        raise Failed(pb_utils.TritonError.INVALID_ARG, text)
+        raise refusals.Failed(pb_utils.TritonError.INVALID_ARG, text)
     if result.dim() == 0:
-        raise Failed(pb_utils.TritonError.INVALID_ARG, f"output '{output.name}' is a scalar which is not supported.")
+        raise refusals.Failed(
+            pb_utils.TritonError.INVALID_ARG, f"output '{output.name}' is a scalar which is not supported."
+        )
 
 
 def _tensor(name: str, value: Any) -> Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pipeline.triton_backends import named, refusals
+
 TORCH = {
     "TYPE_BOOL": "bool",
     "TYPE_UINT8": "uint8",
@@ -21,20 +23,6 @@ TORCH = {
     "TYPE_FP64": "float64",
 }
 """The data types that the backend takes, and torch's names for them; STRING is a List[str]."""
-
-INVALID = "Invalid argument"
-INTERNAL = "Internal"
-UNAVAILABLE = "Unavailable"
-
-CONTROLS = ("CONTROL_SEQUENCE_START", "CONTROL_SEQUENCE_END", "CONTROL_SEQUENCE_READY", "CONTROL_SEQUENCE_CORRID")
-
-
-class Refused(Exception):
-    """The model cannot be served. `status` is Triton's name of the error's kind, such as `Invalid argument`."""
-
-    def __init__(self, status: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Argument(NamedTuple):
@@ -77,9 +65,11 @@ def inputs(config: Mapping[str, Any], arguments: Sequence[Argument], warn: list[
         expected = len(declared) + len(controls)
         if expected != len(arguments):
             text = f"unable to load model '{config['name']}', configuration expects {expected} inputs, "
-            raise Refused(INVALID, f"{text}model provides {len(arguments)}")
+            raise refusals.Refused(refusals.INVALID, f"{text}model provides {len(arguments)}")
     if not declared:
-        raise Refused(INTERNAL, "model configuration must contain at least one input, none were specified.")
+        raise refusals.Refused(
+            refusals.INTERNAL, "model configuration must contain at least one input, none were specified."
+        )
     positions = _input_positions(config, declared, arguments, warn)
     for item in declared:
         _check_type(config, item, "input")
@@ -97,7 +87,9 @@ def outputs(config: Mapping[str, Any], warn: list[str]) -> tuple[Tensor, ...]:
     """Matches the config's outputs to the model's results by rules 2 and 3, sorted by name. Raises Refused."""
     declared = config.get("output", [])
     if not declared:
-        raise Refused(INTERNAL, "model configuration must contain at least one output, none were specified.")
+        raise refusals.Refused(
+            refusals.INTERNAL, "model configuration must contain at least one output, none were specified."
+        )
     names = [item["name"] for item in declared]
     odd = [name for name in names if position(name) is None]
     positions = list(range(len(names))) if odd else [position(name) or 0 for name in names]
@@ -124,17 +116,19 @@ def _refuse_optional(declared: Sequence[Mapping[str, Any]]) -> None:
     for item in declared:
         if item.get("optional"):
             text = f"'optional' is set to true for input '{item['name']}' while the backend model doesn't support"
-            raise Refused(INVALID, f"{text} optional input")
+            raise refusals.Refused(refusals.INVALID, f"{text} optional input")
 
 
 def _check_arguments(arguments: Sequence[Argument]) -> None:
     if any(argument.kind == "DictType" for argument in arguments[1:]):
         text = "Multiple inputs of kind DictType were detected. Only a single input of type Dict(str, Tensor) is"
-        raise Refused(INTERNAL, f"{text} supported.")
+        raise refusals.Refused(refusals.INTERNAL, f"{text} supported.")
     for argument in arguments:
         if argument.kind not in {"TensorType", "ListType"}:
             text = f"An input of type '{argument.type}' was detected in the model. Only a single input of type"
-            raise Refused(INTERNAL, f"{text} Dict(str, Tensor) or input(s) of type Tensor are supported.")
+            raise refusals.Refused(
+                refusals.INTERNAL, f"{text} Dict(str, Tensor) or input(s) of type Tensor are supported."
+            )
 
 
 def _input_positions(
@@ -161,21 +155,23 @@ def _check_positions(config: Mapping[str, Any], named: Sequence[Tensor], count: 
     for tensor in named:
         if tensor.position >= count:
             text = f"unable to load model '{config['name']}', input '{tensor.name}' refers to an input index which"
-            raise Refused(INVALID, f"{text} doesn't exist. This model has {count} inputs")
+            raise refusals.Refused(refusals.INVALID, f"{text} doesn't exist. This model has {count} inputs")
         if tensor.position in taken:
             text = f"unable to load model '{config['name']}', inputs '{taken[tensor.position]}' and '{tensor.name}'"
-            raise Refused(INVALID, f"{text} refer to the same input index {tensor.position}")
+            raise refusals.Refused(refusals.INVALID, f"{text} refer to the same input index {tensor.position}")
         taken[tensor.position] = tensor.name
 
 
 def _check_type(config: Mapping[str, Any], item: Mapping[str, Any], side: str) -> None:
     dtype, name = item["data_type"], item["name"]
     if dtype not in TORCH and dtype != "TYPE_STRING":
-        raise Refused(INTERNAL, f"unsupported datatype {dtype} for {side} '{name}' for model '{config['name']}'")
+        raise refusals.Refused(
+            refusals.INTERNAL, f"unsupported datatype {dtype} for {side} '{name}' for model '{config['name']}'"
+        )
     dims = item["reshape"].get("shape", []) if item.get("reshape") else item.get("dims", [])
     if dtype == "TYPE_STRING" and len(dims) + (int(config.get("max_batch_size", 0)) > 0) > 1:
         text = f"Triton only supports 1 dimensional List of String as {side} for '{name}' for model"
-        raise Refused(INTERNAL, f"{text} '{config['name']}'")
+        raise refusals.Refused(refusals.INTERNAL, f"{text} '{config['name']}'")
 
 
 def _controls(config: Mapping[str, Any]) -> list[Tensor]:
@@ -183,11 +179,11 @@ def _controls(config: Mapping[str, Any]) -> list[Tensor]:
     found = []
     for tensor in (config.get("sequence_batching") or {}).get("control_input", []):
         for control in tensor.get("control", []):
-            if control.get("kind", CONTROLS[0]) not in CONTROLS:
+            if control.get("kind", named.CONTROLS[0]) not in named.CONTROLS:
                 continue
             at = position(tensor["name"])
             if at is None:
                 text = f"input '{tensor['name']}' does not follow <name>__<index> naming convention."
-                raise Refused(INTERNAL, text)
+                raise refusals.Refused(refusals.INTERNAL, text)
             found.append(Tensor(tensor["name"], control.get("data_type", "TYPE_INVALID"), at))
     return found
