@@ -50,16 +50,9 @@ _OPERATORS: dict[str, tuple[matrix.Numbers, matrix.Numbers]] = {
 """Operators with the last torch known to lack them, and the first known to have them. A scripted `interpolate` names
 the last of them, whether it runs or not."""
 
-_BACKENDS: dict[platforms.Format, str] = {
-    "torchscript": "pytorch",
-    "torch_aoti": "pytorch",
-    "onnx": "onnxruntime",
-    "openvino": "openvino",
-    "tensorflow": "tensorflow",
-    "tensorrt": "tensorrt",
-    "python": "python",
-}
-"""The backend that serves a format. Older images have its release after the name: `openvino_2022_1`, `tensorflow2`."""
+_BACKENDS = {"torchscript": "pytorch", "torch_aoti": "pytorch", "onnx": "onnxruntime"}
+"""The backend that serves a format, where it has another name. Older images have its release after the name:
+`openvino_2022_1`, `tensorflow2`."""
 
 _CALL = re.compile(r"\b(?:torch|ops\.aten)\.([a-z_]\w*)\(")
 _OPENVINO: dict[matrix.Numbers, int] = {
@@ -133,7 +126,7 @@ def judge(row: matrix.Row, artifact: Artifact) -> tuple[findings.Finding, ...]:
 
 def _missing(row: matrix.Row, kind: platforms.Format) -> findings.Finding | None:
     """An image that was looked into, and does not have the backend: one that somebody has built or cut down."""
-    backend = _BACKENDS[kind]
+    backend = _BACKENDS.get(kind, kind)
     if row.backends is None or any(re.fullmatch(rf"{backend}(?:_.*|[0-9]*)", name) for name in row.backends):
         return None
     return findings.Finding(

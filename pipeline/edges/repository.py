@@ -62,19 +62,13 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
     old: Path | None
 
 
-def install(  # noqa: PLR0913 - what belongs into the folder, and where it comes from
-    folder: Path,
-    model: state.Model,
-    config_text: str,
-    entries: Entries,
-    known: digests.Digests,
-    *,
-    more: Mapping[str, str] | None = None,
+def install(
+    folder: Path, model: state.Model, texts: Mapping[str, str], entries: Entries, known: digests.Digests
 ) -> Swap:
     """Makes the model's folder exactly `model.files`: fresh real copies, verified, exchanged for the old in one step.
 
-    `config_text` becomes `config.pbtxt`, `more` has further texts by their paths; a file `N/…` is copied from the store
-    entry of version N. Every file is 0644 and every folder 0755, since a container's user reads them. Raises Unverified
+    `texts` has `config.pbtxt` and what else is written, by their paths; a file `N/…` is copied from the store entry of
+    version N. Every file is 0644 and every folder 0755, since a container's user reads them. Raises Unverified
     where a copy's bytes are not the expected ones, PipelineError where the disk refuses or the name is taken by
     something that is not ours; either way the old folder stands. The swap that is returned must be undone or forgotten.
     """
@@ -83,11 +77,10 @@ def install(  # noqa: PLR0913 - what belongs into the folder, and where it comes
         if _stands(target) if there is None else not _is_ours(there, target, known, model):
             raise _stranger(target)
         with folders.stage(folder) as aside:
-            written = {CONFIG: config_text, **(more or {})}
-            for name, text in written.items():
+            for name, text in texts.items():
                 files.make_folder((aside / name).parent)
                 files.write(aside / name, text.encode())
-            for name in sorted(model.files.keys() - written.keys()):
+            for name in sorted(model.files.keys() - texts.keys()):
                 version, _, inner = name.partition("/")
                 files.make_folder((aside / name).parent)
                 files.copy(entries(int(version)) / inner, aside / name)

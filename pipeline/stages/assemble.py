@@ -79,7 +79,7 @@ def installer(
         _check(model, stored)
         texts = layout.texts(declared.models[model.name], model.digest)
         entries = {number: stored.path(key) for number, key in model.entries.items()}
-        return repository.install(folder, model, texts.pop(layout.CONFIG), entries.__getitem__, known, more=texts)
+        return repository.install(folder, model, texts, entries.__getitem__, known)
 
     return put
 

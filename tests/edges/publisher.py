@@ -56,7 +56,9 @@ def main(root: Path, word: str) -> None:
                 stored.publish(built.key, staged, built)
         models, _ = repository.observe(place, known)
         if models.get("bert") is None or models["bert"].files != model.files:
-            repository.forget(repository.install(place, model, text, lambda _: stored.path(built.key), known))
+            repository.forget(
+                repository.install(place, model, {repository.CONFIG: text}, lambda _: stored.path(built.key), known)
+            )
         if word == "new":
             repository.forget(repository.remove(place, "dropped"))
         files.write(root / "pipeline.lock", build.canonical(built))

@@ -35,7 +35,9 @@ class Place:
     def install(self, word: str = "old") -> None:
         """Installs the model of `old` or `new`."""
         _, _, model, text = publisher.desired(word)
-        repository.forget(repository.install(self.folder, model, text, lambda _: self.entries[word], self.known))
+        repository.forget(
+            repository.install(self.folder, model, {repository.CONFIG: text}, lambda _: self.entries[word], self.known)
+        )
 
     def files(self) -> dict[str, str]:
         """The files of the model as observed."""
@@ -161,7 +163,9 @@ def test_what_is_put_back_is_newer_too(place: Place, trap: Callable[[Path], int]
     """An undone swap is loaded again too, in each version."""
     place.install()
     bert = place.folder / "bert"
-    swap = repository.install(place.folder, MODEL_2, TEXT_2, lambda _: place.entries["new"], place.known)
+    swap = repository.install(
+        place.folder, MODEL_2, {repository.CONFIG: TEXT_2}, lambda _: place.entries["new"], place.known
+    )
     before = trap(bert)
     repository.undo(swap)
     assert place.files() == MODEL.files
@@ -199,7 +203,9 @@ def test_strangers_are_left_alone(place: Place) -> None:
         assert caught.value.hint
         wanted = msgspec.structs.replace(MODEL, name=name)
         with pytest.raises(errors.PipelineError, match="not made by the pipeline"):
-            repository.install(place.folder, wanted, TEXT, lambda _: place.entries["old"], place.known)
+            repository.install(
+                place.folder, wanted, {repository.CONFIG: TEXT}, lambda _: place.entries["old"], place.known
+            )
     assert (theirs / "config.pbtxt").read_text() == 'name: "theirs"'
 
 

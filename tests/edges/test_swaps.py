@@ -180,7 +180,9 @@ class Place:
 
     def install(self) -> None:
         """Puts the model in, and removes what stood there."""
-        swap = repository.install(self.folder, self.model, self.text, lambda _: self.entry, self.known)
+        swap = repository.install(
+            self.folder, self.model, {repository.CONFIG: self.text}, lambda _: self.entry, self.known
+        )
         repository.forget(swap)
 
     def tend(self, swapper: Swapper) -> bool:
