@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pipeline.core import build, config, errors, formats, lock, matrix, platforms, spec, state
+from pipeline.core import build, config, errors, lock, platforms, spec, state
 
 CONFIG = "config.pbtxt"
 EMBEDDED = "configs/embedded.pbtxt"
@@ -21,11 +21,11 @@ At = tuple[str, int]
 
 class Makers(msgspec.Struct, frozen=True, kw_only=True):
     """What artifacts are made with: the code version of each export method (of None: of adopted files), the versions
-    of the libraries that shape each format's bytes, and the row of the image that they are for, where it is known."""
+    of the libraries that shape each format's bytes, and the opset and IR version that exports are written in."""
 
     codes: Mapping[str | None, int]
     toolchains: Mapping[platforms.Format, dict[str, str]]
-    row: matrix.Row | None
+    written: Mapping[At, tuple[int | None, int | None]] = {}
 
 
 def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: Makers) -> dict[At, build.Build]:
@@ -45,41 +45,12 @@ def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: M
             tokenizer=_tokenizer(declared, model, number, resolved),
             toolchain=makers.toolchains[platforms.of(version).format],
             exporter=makers.codes[version.export.method if version.export else None],
-            opset=_written(version, makers.row)[0],
-            ir=_written(version, makers.row)[1],
+            opset=makers.written.get((model.name, number), (None, None))[0],
+            ir=makers.written.get((model.name, number), (None, None))[1],
         )
         for model in declared.models.values()
         for number, version in model.versions.items()
     }
-
-
-def _written(version: spec.Version, row: matrix.Row | None) -> tuple[int | None, int | None]:
-    """The opset and IR version that an export is written in: ONNX's, or the newest operators that the image's OpenVINO
-    has. None of other formats, nor of finished files."""
-    match version.export and platforms.of(version).format:
-        case "onnx":
-            return formats.onnx(row, version.export.opset if version.export else None)
-        case "openvino":
-            return formats.openvino(row), None
-        case _:
-            return None, None
-
-
-def artifacts(declared: spec.Spec, *, torch: str | None, row: matrix.Row | None) -> tuple[formats.Artifact, ...]:
-    """Every version's artifact as an image must load it. `torch` is the version that exports are made with; of a
-    finished file nothing is known but its format. OpenVINO's exports are of IR version 11."""
-    return tuple(
-        formats.Artifact(
-            format=platforms.of(version).format,
-            model=name,
-            version=number,
-            torch=torch if version.export else None,
-            opset=_written(version, row)[0],
-            ir=11 if version.export and version.export.method == "openvino" else _written(version, row)[1],
-        )
-        for name, model in declared.models.items()
-        for number, version in model.versions.items()
-    )
 
 
 def _tokenizer(

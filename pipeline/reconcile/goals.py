@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from pipeline.core import (
-    build,
-    compat,
-    config,
-    diff,
-    errors,
-    layout,
-    lock,
-    matrix,
-    platforms,
-    release,
-    spec,
-    state,
-)
+from pipeline.core import build, config, diff, errors, layout, lock, platforms, release, spec, state
 from pipeline.edges import environments, exporters, facts, repository, runtimes, sources
 from pipeline.reconcile.site import Site
 from pipeline.stages import choose as choosing
@@ -60,18 +47,26 @@ def builds(site: Site, *, online: bool = False) -> dict[layout.At, build.Build]:
 
 
 def _makers(site: Site) -> layout.Makers:
-    """What artifacts are made with here. The matrix is read for those alone whose bytes the image's release shapes."""
-    found = {
-        (platform := platforms.of(version)).format: platform
-        for model in site.declared.models.values()
-        for version in model.versions.values()
+    """What artifacts are made with here."""
+    versions = {
+        (name, number): version
+        for name, model in site.declared.models.items()
+        for number, version in model.versions.items()
     }
-    rows = matrix.parse(facts.releases()) if {"onnx", "openvino"} & found.keys() else ()
+    found = {(platform := platforms.of(version)).format: platform for version in versions.values()}
     return layout.Makers(
         codes=exporters.codes(),
         toolchains={name: environments.toolchain(site.project.root, each) for name, each in found.items()},
-        row=compat.find(site.declared.target.image, rows) if rows else None,
+        written=_written(site, versions) if {"onnx", "openvino"} & found.keys() else {},
     )
+
+
+def _written(site: Site, versions: Mapping[layout.At, spec.Version]) -> dict[layout.At, tuple[int | None, int | None]]:
+    """The opset and IR version of each export. The matrix is read for those alone whose bytes the image shapes."""
+    from pipeline.core import compat, matrix, writing  # noqa: PLC0415
+
+    row = compat.find(site.declared.target.image, matrix.parse(facts.releases()))
+    return {at: writing.written(version, row) for at, version in versions.items()}
 
 
 def goal(site: Site, made: dict[layout.At, build.Build] | None = None) -> Goal:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from pipeline import edges
-from pipeline.core import compat, doctor, errors, formats, gpu, image, image_facts, layout, lock, machine, matrix, spec
+from pipeline.core import compat, doctor, errors, formats, gpu, image, image_facts, lock, machine, matrix, spec, writing
 from pipeline.edges import archives, docker, environments, facts, store
 from pipeline.edges import machine as machines
 from pipeline.edges.docker import probe
@@ -76,7 +76,7 @@ def artifacts(
     `torch` is the version that artifacts are made with; an adopted file's is unknown.
     """
     row = compat.find(declared.target.image, releases())
-    found = layout.artifacts(declared, torch=torch, row=row)
+    found = writing.artifacts(declared, torch=torch, row=row)
     pinned = [lock.version(locked, each.model or "", each.version or 0) for each in found]
     return tuple(
         msgspec.structs.replace(each, operators=_operators(there, stored)) if each.format == "torchscript" else each

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.core import build, compat, layout, lock, matrix, parse, spec
+from pipeline.core import build, compat, layout, lock, matrix, parse, spec, writing
 from pipeline.edges import facts
 
 
@@ -45,7 +45,9 @@ def builds(image: str = SAMPLE.target.image, export: spec.Export | None = None) 
         "onnx": {**LOCKED.toolchain, "onnx": "1"},
     }
     codes = dict.fromkeys(["trace", "script", "onnx", "aoti", None], 1)
-    makers = layout.Makers(codes=codes, toolchains=toolchains, row=compat.find(image, ROWS))  # type: ignore[arg-type]
+    row = compat.find(image, ROWS)
+    wanted = {(name, n): writing.written(each, row) for name, m in models.items() for n, each in m.versions.items()}
+    makers = layout.Makers(codes=codes, toolchains=toolchains, written=wanted)  # type: ignore[arg-type]
     return layout.builds(declared, resolved, makers)
 
 
