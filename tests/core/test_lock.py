@@ -42,7 +42,7 @@ def test_text_is_canonical() -> None:
 
 
 def test_every_flipped_byte_is_seen() -> None:
-    """A byte changed anywhere in the lock is refused: as JSON, as a lock, or by the root digest."""
+    """Row 31: a byte changed anywhere in the lock is refused: as JSON, as a lock, or by the root digest."""
     text = lock.dump(locked())
     for place in range(len(text) - 1):
         damaged = text[:place] + bytes([text[place] ^ 1]) + text[place + 1 :]
@@ -51,7 +51,7 @@ def test_every_flipped_byte_is_seen() -> None:
 
 
 def test_every_truncation_is_seen() -> None:
-    """A lock that is cut short anywhere is refused."""
+    """Row 31: a lock that is cut short anywhere is refused."""
     text = lock.dump(locked())
     for length in range(len(text) - 1):
         with pytest.raises(errors.PipelineError):
@@ -59,7 +59,7 @@ def test_every_truncation_is_seen() -> None:
 
 
 def test_entry_of_another_lock_is_seen() -> None:
-    """A digest exchanged for another one breaks the root digest, and the message says what to do."""
+    """Row 69: a digest exchanged for another one breaks the root digest, and the message says what to do."""
     text = lock.dump(locked()).replace(b'"size": 7', b'"size": 8')
     with pytest.raises(errors.PipelineError, match="root digest") as caught:
         lock.parse(text, file="pipeline.lock")
@@ -67,7 +67,7 @@ def test_entry_of_another_lock_is_seen() -> None:
 
 
 def test_future_format_is_refused() -> None:
-    """A lock of a later format is named as such, not guessed at."""
+    """Rows 31 and 74: a lock of a later format is named as such, not guessed at."""
     text = lock.dump(locked()).replace(b'"format": 2', b'"format": 3')
     with pytest.raises(errors.PipelineError, match="format 3"):
         lock.parse(text, file="pipeline.lock")

@@ -59,6 +59,21 @@ def test_bad(path: Path) -> None:
     assert lines(refused(path.read_bytes())) == expected
 
 
+NAMES = ["..", ".", "", "a/b", "/etc", " ..", "m\\n", "m ", "%2e%2e", "-m", "_m", "caf\\u00e9", "cafe\\u0301",
+         "b\\u0435rt", "\\u0661", "m" * 129, "m" * 300, "CON", "nul.txt", "dot.", "M"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_leads_elsewhere(name: str) -> None:
+    """FAULTS row 5: a model's name that is a path, looks like another, or that some file system cannot hold is refused
+    at its line, whatever else the spec says; the names beside it are none."""
+    head, models = SAMPLE.decode().split("  minilm:", 1)
+    found = refused(f'{head}  "{name}":{models}\n  m:{models}'.encode()).findings
+    line = head.count("\n") + 1
+    rules = {each.rule for each in found if each.where and each.where.line == line}
+    assert rules & {"bad-name", "case-twin"} or any(each.rule == "case-twin" for each in found)
+
+
 def test_the_sample() -> None:
     """The checked-in spec has the tutorial's model and the one with real weights."""
     parsed = parse.parse_spec(SAMPLE, file="pipeline.yaml")

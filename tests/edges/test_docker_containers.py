@@ -122,7 +122,7 @@ def test_what_was_made_by_another_hand(part: str, key: str, value: Any, option: 
 
 
 def test_what_does_not_start_is_removed(socket: Path) -> None:
-    """Fault 50: a container that was created and not started is removed, and the port is named."""
+    """Row 50: a container that was created and not started is removed, and the port is named."""
     answers = (
         CREATED | REMOVED | {START: (500, {"message": "Bind for 127.0.0.1:8000 failed: port is already allocated"})}
     )
@@ -136,7 +136,7 @@ def test_what_does_not_start_is_removed(socket: Path) -> None:
 
 
 def test_an_engine_that_hangs_at_the_start(socket: Path) -> None:
-    """Fault 52: the start is given up in time, and the removal is tried."""
+    """Row 52: the start is given up in time, and the removal is tried."""
     with (
         stub.serving(socket, CREATED | REMOVED | {START: stub.HANG}) as told,
         docker.connect(timeout=0.2) as engine,
@@ -150,7 +150,7 @@ def test_an_engine_that_hangs_at_the_start(socket: Path) -> None:
     "answer", [(200, {}), (200, []), (200, {"Id": ID, "Config": None}), (200, b"no JSON")], ids=str
 )
 def test_garbage_about_a_container(socket: Path, answer: stub.Answer) -> None:
-    """Fault 52: an answer that is no container is told, and no trace is shown."""
+    """Row 52: an answer that is no container is told, and no trace is shown."""
     with (
         stub.serving(socket, {f"GET /containers/{ID}/json": answer}),
         docker.connect() as engine,
@@ -170,7 +170,7 @@ def test_gone(socket: Path) -> None:
 
 
 def test_the_log_is_escaped(socket: Path) -> None:
-    """Fault 64: control characters of a model's output do not reach the terminal."""
+    """Row 64: control characters of a model's output do not reach the terminal."""
     text = b"fine\n\x1b[2Jcleared\rover\n"
     raw = b"\x01\0\0\0" + len(text).to_bytes(4, "big") + text
     answers = INSPECTED | {f"GET /containers/{ID}/logs": (200, raw)}
@@ -193,7 +193,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("state", "words"), ENDS, ids=[words or "running" for _, words in ENDS])
 def test_ends(state: dict[str, Any], words: str) -> None:
-    """Faults 54 and 55: how a container ended is told in words."""
+    """Rows 54 and 55: how a container ended is told in words."""
     told = form.state(TOLD | {"State": TOLD["State"] | state})
     assert words in docker.explain(told, WANTED.memory)
     assert bool(docker.explain(told, WANTED.memory)) is bool(words)
@@ -223,7 +223,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("impatient")
 def test_pull_goes_on(socket: Path) -> None:
-    """Fault 53: a pull that breaks off is tried again, with its progress told."""
+    """Row 53: a pull that breaks off is tried again, with its progress told."""
     said: list[str] = []
     with stub.serving(socket, HERE | {PULL: [BROKEN, GOOD]}) as told, docker.connect() as engine:
         found = docker.pull(engine, "triton:1", limit=10, say=said.append)
@@ -247,7 +247,7 @@ def test_pull_goes_on(socket: Path) -> None:
     ids=str,
 )
 def test_pull_fails(socket: Path, answer: stub.Answer, tries: int, hint: str) -> None:
-    """Fault 53: what no second try changes is told at once, anything else after some tries, with what to do."""
+    """Row 53: what no second try changes is told at once, anything else after some tries, with what to do."""
     with (
         stub.serving(socket, HERE | {PULL: answer}) as told,
         docker.connect() as engine,
@@ -259,7 +259,7 @@ def test_pull_fails(socket: Path, answer: stub.Answer, tries: int, hint: str) ->
 
 
 def test_pull_is_limited_in_time(socket: Path) -> None:
-    """Fault 53: a pull ends at its limit, and an engine that falls silent in it is given up."""
+    """Row 53: a pull ends at its limit, and an engine that falls silent in it is given up."""
     with (
         stub.serving(socket, HERE | {PULL: GOOD}),
         docker.connect() as engine,
@@ -273,7 +273,7 @@ def test_pull_is_limited_in_time(socket: Path) -> None:
 
 
 def test_pull_for_another_machine(socket: Path) -> None:
-    """Fault 53: an image of another architecture is refused."""
+    """Row 53: an image of another architecture is refused."""
     other = {"GET /images/triton:1/json": (200, IMAGE | {"Architecture": "arm64"})}
     with (
         stub.serving(socket, HERE | other | {PULL: GOOD}),

@@ -44,21 +44,21 @@ def test_it_answers(socket: Path) -> None:
 
 
 def test_no_engine(socket: Path) -> None:
-    """Fault 52: no socket at all."""
+    """Row 52: no socket at all."""
     error = refused()
     assert error.message == f"no Docker engine answers at unix://{socket}"
     assert "systemctl start docker" in error.hint
 
 
 def test_nobody_listens_any_more(socket: Path) -> None:
-    """Fault 52: the socket of an engine that was stopped."""
+    """Row 52: the socket of an engine that was stopped."""
     with stub.serving(socket, {}):
         pass
     assert "no Docker engine answers" in refused().message
 
 
 def test_denied(socket: Path) -> None:
-    """Fault 52: a user who is not in the group is told how to get in."""
+    """Row 52: a user who is not in the group is told how to get in."""
     with stub.serving(socket, {}):
         socket.chmod(0)
         code = "from pipeline.core import errors\nfrom pipeline.edges import docker\n"
@@ -70,7 +70,7 @@ def test_denied(socket: Path) -> None:
 
 
 def test_hung(socket: Path) -> None:
-    """Fault 52: an engine that takes the connection and says nothing is given up in time."""
+    """Row 52: an engine that takes the connection and says nothing is given up in time."""
     with stub.serving(socket, {"GET /version": stub.HANG}):
         began = time.monotonic()
         error = refused(timeout=0.2)
@@ -84,13 +84,13 @@ def test_hung(socket: Path) -> None:
     ids=str,
 )
 def test_no_engine_but_something(socket: Path, answer: stub.Answer) -> None:
-    """Fault 52: whatever else listens there is told as what it is not."""
+    """Row 52: whatever else listens there is told as what it is not."""
     with stub.serving(socket, {"GET /version": answer}):
         assert "is no Docker engine" in refused().message
 
 
 def test_breaks_off(socket: Path) -> None:
-    """Fault 52: an engine that is restarted in the middle."""
+    """Row 52: an engine that is restarted in the middle."""
     with (
         stub.serving(socket, {"GET /info": stub.RESET}),
         docker.connect() as found,
@@ -100,7 +100,7 @@ def test_breaks_off(socket: Path) -> None:
 
 
 def test_credentials_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fault 63: an address with a password in it is told without."""
+    """Row 63: an address with a password in it is told without."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://user:canary@127.0.0.1:1")
     error = refused()
     assert "tcp://127.0.0.1:1" in error.message

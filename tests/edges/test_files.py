@@ -170,7 +170,7 @@ def test_a_digest_younger_than_the_clock_is_not_remembered(
 
 @pytest.mark.parametrize("where", range(0, 200, 13))
 def test_a_damaged_record_is_ignored(tmp_path: Path, where: int) -> None:
-    """Torn or flipped at any place, the record counts for nothing."""
+    """Row 31: torn or flipped at any place, the record counts for nothing."""
     path, record = tmp_path / "file", tmp_path / "record"
     path.write_bytes(b"one")
     known = digests.Digests(record)

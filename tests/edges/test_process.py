@@ -55,7 +55,7 @@ def test_end_is_told_in_words(tmp_path: Path, code: str, status: int, reason: st
 
 
 def test_hanging_group_is_killed_at_the_limit(tmp_path: Path) -> None:
-    """A child that hangs, ignores TERM and has children is killed with all of them at the time limit."""
+    """Row 16: a child that hangs, ignores TERM and has children is killed with all of them at the time limit."""
     code = (
         "import os, signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -96,7 +96,7 @@ def test_interrupt_kills_the_group(tmp_path: Path) -> None:
 
 
 def test_environment_is_scrubbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No token reaches the child; HOME and TMPDIR are its own and are gone afterwards; given variables arrive."""
+    """Row 63: no token reaches the child; HOME and TMPDIR are its own and go with it; given variables arrive."""
     monkeypatch.setenv("HF_TOKEN", "canary")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     code = "import os; print(sorted(os.environ)); print(os.environ['HOME']); print(os.environ['GIVEN'])"

@@ -58,7 +58,7 @@ def _tree(folder: Path) -> set[str]:
 
 
 def test_branch_becomes_commit_and_digests(hub: hub_server.Hub, tmp_path: Path) -> None:
-    """Online, a branch resolves to its full commit, with digest and size of each file that a load reads."""
+    """Row 8: online, a branch resolves to its full commit, with digest and size of each file that a load reads."""
     resolved = _resolve(tmp_path)
     assert resolved.identity["commit"] == hub_server.COMMIT
     assert resolved.files == {name: hashlib.sha256(FILES[name]).hexdigest() for name in TAKEN}
@@ -66,7 +66,7 @@ def test_branch_becomes_commit_and_digests(hub: hub_server.Hub, tmp_path: Path) 
 
 
 def test_fetch_brings_what_is_locked_once(hub: hub_server.Hub, tmp_path: Path) -> None:
-    """Fetching brings the locked files, and a second time asks the hub for nothing."""
+    """Row 14: fetching brings the locked files, and a second time asks the hub for nothing."""
     folder = _fetch(resolved := _resolve(tmp_path), tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: FILES[name] for name in TAKEN}
     hub.requests.clear()
@@ -83,7 +83,7 @@ def test_damaged_cache_is_fetched_again(hub: hub_server.Hub, tmp_path: Path) -> 
 
 
 def test_offline_needs_the_lock(hub: hub_server.Hub, tmp_path: Path) -> None:
-    """Without network a pinned source resolves from the lock, and an unpinned one says to run `lock`."""
+    """Row 8: without network a pinned source resolves from the lock, and an unpinned one says to run `lock`."""
     resolved = _resolve(tmp_path)
     hub.requests.clear()
     assert _resolve(tmp_path, online=False, locked=resolved) == resolved
@@ -101,7 +101,7 @@ def test_full_commit_must_be_the_one(hub: hub_server.Hub, tmp_path: Path) -> Non
 
 
 def test_other_bytes_of_the_same_size(hub: hub_server.Hub, tmp_path: Path) -> None:
-    """Other bytes of the same size are a digest error naming both digests, and are kept nowhere."""
+    """Row 9: other bytes of the same size are a digest error naming both digests, and are kept nowhere."""
     resolved = _resolve(tmp_path)
     hub.files["model.safetensors"] = WEIGHTS[::-1]
     with pytest.raises(errors.Unverified) as caught:
@@ -132,7 +132,7 @@ Trouble = Callable[[http.server.BaseHTTPRequestHandler, bytes], bool]
     ],
 )
 def test_trouble_is_bounded_and_told(hub: hub_server.Hub, tmp_path: Path, trouble: Trouble, says: str) -> None:
-    """A broken, slow, endless or luring answer ends in a clear error within the bounds."""
+    """Rows 10 and 11: a broken, slow, endless or luring answer ends in a clear error within the bounds."""
     hub.trouble = trouble
     bounds = download.Bounds(attempts=3, total_seconds=1.5, silence_seconds=1.0, pause_seconds=0.01)
     began = time.monotonic()
@@ -150,7 +150,7 @@ def test_passing_trouble_is_survived(hub: hub_server.Hub, tmp_path: Path) -> Non
 
 
 def test_token_is_sent_to_its_host_only(hub: hub_server.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HF_TOKEN goes to the hub, stays behind at a redirect to another host, and stands in nothing resolved."""
+    """Row 63: HF_TOKEN goes to the hub, stays behind at a redirect to another host, and stands in nothing resolved."""
     monkeypatch.setenv("HF_TOKEN", "hf_canary")
     resolved = _resolve(tmp_path)
     assert set(hub.tokens) == {"Bearer hf_canary"}
@@ -168,7 +168,7 @@ def test_token_is_sent_to_its_host_only(hub: hub_server.Hub, tmp_path: Path, mon
     "name", ["../../evil.json", "/etc/evil.json", "a\\b.json", "line\nbreak.json", "x/../../y.json"]
 )
 def test_unsafe_names_are_refused(hub: hub_server.Hub, tmp_path: Path, name: str) -> None:
-    """A repository with a file name that leads elsewhere is refused, and nothing is written."""
+    """Row 12: a repository with a file name that leads elsewhere is refused, and nothing is written."""
     hub.files[name] = b"evil"
     with pytest.raises(errors.PipelineError, match="unsafe name"):
         _resolve(tmp_path)
@@ -176,14 +176,14 @@ def test_unsafe_names_are_refused(hub: hub_server.Hub, tmp_path: Path, name: str
 
 
 def test_only_pickle_is_refused(hub: hub_server.Hub, tmp_path: Path) -> None:
-    """A repository whose only weights are pickled is refused."""
+    """Row 13: a repository whose only weights are pickled is refused."""
     del hub.files["model.safetensors"]
     with pytest.raises(errors.PipelineError, match=r"only pickled weights \(pytorch_model.bin\)"):
         _resolve(tmp_path)
 
 
 def test_remote_code_needs_its_digest(hub: hub_server.Hub, tmp_path: Path) -> None:
-    """auto_map is refused with the digest named; with that digest the code is taken, and other code is not."""
+    """Row 13: auto_map is refused with the digest named; with it that code is taken, and other code is not."""
     hub.files["config.json"] = json.dumps({"auto_map": {"AutoModel": "code.Model"}}).encode()
     hub.files["code.py"] = b"class Model: ..."
     with pytest.raises(errors.PipelineError, match="auto_map") as caught:

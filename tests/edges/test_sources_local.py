@@ -84,7 +84,7 @@ def test_path_that_changed_is_noticed(tmp_path: Path) -> None:
     ],
 )
 def test_path_that_cannot_be_used(tmp_path: Path, spoil: Any, says: str) -> None:
-    """A folder without usable weights, with links, or with code of its own is refused with the reason."""
+    """Row 13: a folder with pickled weights only, with links, or with code of its own is refused with the reason."""
     spoil(_weights(tmp_path / "w"))
     with pytest.raises(errors.PipelineError, match=says):
         _resolve(tmp_path, path="w")
@@ -274,7 +274,7 @@ UNSAFE = ["../../evil", "/etc/evil", "pkg/model/../../../evil", "pkg/model/a\\b"
 
 @pytest.mark.parametrize("name", UNSAFE)
 def test_wheel_with_unsafe_entries(tmp_path: Path, name: str) -> None:
-    """An absolute path, one that climbs out, or a link in a wheel: refused, and nothing is written."""
+    """Row 12: an absolute path, one that climbs out, or a link in a wheel: refused, and nothing is written."""
     path = tmp_path / "bad.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for entry, body in {**GOOD, name: b"/etc/passwd"}.items():

@@ -193,6 +193,37 @@ def test_a_server_that_answers_badly(sent: bytes | None, words: str) -> None:
         thread.join()
 
 
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (None, "did not answer /v2/repository/models/m/load within 0.3 s"),
+        (b"", "broke off"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "broke off"),
+    ],
+)
+def test_a_load_that_is_not_answered(sent: bytes | None, words: str) -> None:
+    """Row 39: a server that is gone half-way through a load, or takes too long, has not loaded anything for us."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        released = threading.Event()
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                if sent is None:
+                    released.wait(10)
+                else:
+                    connection.sendall(sent)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        client = triton.Client(port=listening.getsockname()[1])
+        with pytest.raises(errors.PipelineError, match=words):
+            client.load("m", timeout=0.3)
+        released.set()
+        thread.join()
+
+
 def test_importing_the_client_is_cheap() -> None:
     """Neither http.client nor socket is imported before a call is made."""
     program = (

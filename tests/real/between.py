@@ -23,7 +23,7 @@ SPEC = project.SPEC.replace("      2: {{source: {{factory: {{seed: 1}}}}}}\n", "
     "specific: [1, 2]", "specific: [1]"
 )
 APPLY = ("apply", "--accept-goldens")
-PAUSE = 0.005
+PAUSE = 0.02
 """Seconds between a client's requests: without it two clients and the server would take both processors of a small
 machine, and each run would take twice as long. No pause at all has test_switch."""
 

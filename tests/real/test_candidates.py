@@ -111,7 +111,8 @@ def apply(place: between.Place) -> tuple[int, str, str]:
 def test_a_mended_candidate_goes_live(place: between.Place, tmp_path: Path) -> None:
     """Refused, mended, applied: four clients over each protocol see old answers, then new ones, and no failure."""
     place.start()
-    questions = live.clients(place.project, {"old": place.old.outputs, "new": place.new.outputs}, place.questions)
+    answers = {"old": place.old.outputs, "new": place.new.outputs}
+    questions = live.clients(place.project, answers, place.questions, pause=between.PAUSE)
     with questions as flow:
         with broken.planted(entry(place, place.new), FAULTS["off by a little"].act, tmp_path / "good"):
             assert place.project.run(*between.APPLY).returncode == 4

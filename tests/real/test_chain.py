@@ -87,10 +87,14 @@ def test_changed_golden_needs_a_word(tmp_path: Path) -> None:
 
 
 def test_an_export_that_takes_too_much_is_told(tmp_path: Path) -> None:
-    """Row 17: the spec's limits hold for each export by itself; the error names them, and nothing is left."""
+    """Rows 15 and 17: the spec's limits hold for each export by itself, and the error names them; nothing is left of
+    what failed, and what did not fail stays built."""
     made = project.make(tmp_path / "project")
     made.edit("export: trace", "export: {method: trace, memory: 100m}")
-    made.edit("{source: {factory: {seed: 1}}}", "{source: {factory: {seed: 1}}, export: {method: trace, disk: 1k}}")
+    other = "{source: {factory: {seed: 1}}, export: {method: trace, disk: 1k}}"
+    made.edit(
+        "{source: {factory: {seed: 1}}}", f"{other}\n      3: {{source: {{factory: {{seed: 2}}}}, export: trace}}"
+    )
     ended = made.run("export")
     assert ended.returncode == 1
     assert "the export of tiny version 1 failed: its process hit its memory limit of 100 MiB" in ended.stderr
@@ -98,12 +102,20 @@ def test_an_export_that_takes_too_much_is_told(tmp_path: Path) -> None:
     assert "the export of tiny version 2 failed: its process hit its disk limit of 1 KiB" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (made.root / "pipeline.lock").exists()
-    assert list((made.root / ".pipeline/store").iterdir()) == []
+    assert len(list((made.root / ".pipeline/store").iterdir())) == 1
+    made.edit(", memory: 100m", "")
+    made.edit(", disk: 1k", "")
+    again = made.run("export")
+    assert again.returncode == 0, again.stderr
+    assert [line for line in again.stderr.splitlines() if line.startswith("exporting")] == [
+        "exporting tiny version 1",
+        "exporting tiny version 2",
+    ]
 
 
 def test_rebuild_elsewhere_gives_the_lock(served: project.Project, tmp_path: Path) -> None:
-    """Another folder, user, home and hash seed give the same lock, byte for byte; a user whose exports the kernel
-    does not let be shut in is told so, once."""
+    """Row 19: another folder, user, home and hash seed give the same lock, byte for byte; a user whose exports the
+    kernel does not let be shut in is told so, once."""
     made = project.make(tmp_path / "elsewhere" / "deep")
     text = (served.root / "pipeline.yaml").read_text()
     (made.root / "pipeline.yaml").write_text(text)

@@ -73,18 +73,18 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.full
 def test_kill_at_every_call(scene: Scene, tmp_path: Path) -> None:
-    """Killed at any call that changes a file, everything is old or new, and the next run converges."""
+    """Row 22, complete: killed at any call that changes a file, all is old or new, and the next run converges."""
     assert faults.sweep(scene.words, scene.start, scene.check, scratch=tmp_path) > 40
 
 
 def test_kill_sampled(scene: Scene, tmp_path: Path) -> None:
-    """The same at a sample of the calls, in every run of the tests."""
+    """Row 22: the same at a sample of the calls, in every run of the tests."""
     assert faults.sweep(scene.words, scene.start, scene.check, scratch=tmp_path, step=STEP[scene.command]) >= 3
 
 
 @pytest.mark.parametrize("kilobytes", [64, 256, 1024])
 def test_full_disk(scene: Scene, tmp_path: Path, kilobytes: int) -> None:
-    """On a disk that fills up the command says so and leaves everything old or new; with room it converges."""
+    """Row 20: on a disk that fills up the command says so and leaves all old or new; with room it converges."""
     used = sum(path.stat().st_size for path in scene.start.rglob("*") if path.is_file()) // 1024
     left, result = faults.full_disk(scene.words, scene.start, used + kilobytes, scratch=tmp_path)
     assert result.code in {0, 1}

@@ -96,33 +96,33 @@ HARDENED = [
 
 @pytest.mark.parametrize(("option", "value"), HARDENED, ids=[option for option, _ in HARDENED])
 def test_hardening(told: dict[str, Any], option: str, value: Any) -> None:
-    """Fault 62: the engine has every option of the hardening as the spec's default says."""
+    """Row 62: the engine has every option of the hardening as the spec's default says."""
     part, name = option.split(".")
     assert (told[part][name] or None) == (value or None)
 
 
 def test_limits_of_each_process(told: dict[str, Any]) -> None:
-    """Fault 62: stack and locked memory as Triton's documents advise, as far as this machine can give."""
+    """Row 62: stack and locked memory as Triton's documents advise, as far as this machine can give."""
     limits = {each["Name"]: (each["Soft"], each["Hard"]) for each in told["HostConfig"]["Ulimits"]}
     assert limits == {"stack": (67108864, 67108864), "memlock": (4 << 20, 4 << 20)}
 
 
 def test_only_the_repository_is_mounted(told: dict[str, Any], place: containers.Place) -> None:
-    """Fault 62: one folder of the machine is seen inside, and cannot be written."""
+    """Row 62: one folder of the machine is seen inside, and cannot be written."""
     assert [(each["Source"], each["Destination"], each["RW"]) for each in told["Mounts"]] == [
         (str(place.root), "/models", False)
     ]
 
 
 def test_the_kernel_agrees(told: dict[str, Any]) -> None:
-    """Fault 62: the very process has no capability, no way to new ones, another user, and a filter on its calls."""
+    """Row 62: the very process has no capability, no way to new ones, another user, and a filter on its calls."""
     facts = dict(line.split(":\t", 1) for line in Path(f"/proc/{told['State']['Pid']}/status").read_text().splitlines())
     assert {facts[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb")} == {"0" * 16}
     assert (facts["NoNewPrivs"], facts["Seccomp"], facts["Uid"].split()) == ("1", "2", ["1000"] * 4)
 
 
 def test_ports_on_the_loopback_address_only(place: containers.Place, served: boxes.Found) -> None:
-    """Fault 61: on the machine nothing listens on the ports but on 127.0.0.1."""
+    """Row 61: on the machine nothing listens on the ports but on 127.0.0.1."""
     ports = place.target.ports
     wanted = {(f"0100007F:{number:04X}", "0A") for number in (ports.http, ports.grpc, ports.metrics)}
     ends = tuple(address[-4:] for address, _ in wanted)
@@ -131,7 +131,7 @@ def test_ports_on_the_loopback_address_only(place: containers.Place, served: box
 
 
 def test_no_secret_in_it(told: dict[str, Any], engine: docker.Engine, served: boxes.Found) -> None:
-    """Fault 63: nothing of this process's environment is in its variables, labels, words or log."""
+    """Row 63: nothing of this process's environment is in its variables, labels, words or log."""
     assert CANARY not in json.dumps(told)
     assert CANARY not in "\n".join(boxes.logs(engine, served.id, lines=1000))
     names = {word.partition("=")[0] for word in told["Config"]["Env"]}
@@ -210,7 +210,7 @@ def await_processes(engine: docker.Engine, found: boxes.Found, wanted: dict[str,
 
 
 def test_port_in_use(engine: docker.Engine, place: containers.Place, tmp_path: Path, image: docker.Image) -> None:
-    """Fault 50: the port is named, and the container that was created is removed."""
+    """Row 50: the port is named, and the container that was created is removed."""
     other = containers.place(tmp_path, image)
     with socket.create_server(("127.0.0.1", other.target.ports.grpc)):
         with pytest.raises(
@@ -222,7 +222,7 @@ def test_port_in_use(engine: docker.Engine, place: containers.Place, tmp_path: P
 
 
 def test_missing_image(engine: docker.Engine, place: containers.Place) -> None:
-    """Fault 53: an image that is not there is Unfit, and named."""
+    """Row 53: an image that is not there is Unfit, and named."""
     wanted = msgspec.structs.replace(place.wanted, name="nowhere", image="triton-nowhere:1", image_id="", ports=())
     with pytest.raises(errors.Unfit, match="the image triton-nowhere:1 is not here"):
         boxes.run(engine, wanted, say=quiet)
@@ -256,7 +256,7 @@ def test_someone_elses_container_under_our_name(engine: docker.Engine, place: co
 
 
 def test_killed_at_its_memory_limit(engine: docker.Engine, place: containers.Place) -> None:
-    """Fault 54: a container that needs more memory than it may is told as such, with the limit."""
+    """Row 54: a container that needs more memory than it may is told as such, with the limit."""
     wanted = msgspec.structs.replace(place.wanted, name="hungry", ports=(), command=HUNGRY, memory=64 << 20)
     with containers.running(engine, wanted) as found:
         engine.api.wait(found.id, timeout=60)
@@ -267,7 +267,7 @@ def test_killed_at_its_memory_limit(engine: docker.Engine, place: containers.Pla
 
 
 def test_a_model_that_does_not_fit(engine: docker.Engine, tmp_path: Path, image: docker.Image) -> None:
-    """Fault 54: where the kernel kills only a model's process the server runs on, and the engine tells why."""
+    """Row 54: where the kernel kills only a model's process the server runs on, and the engine tells why."""
     place = containers.place(tmp_path, image, {"memory": "200m"})
     with containers.running(engine, place.wanted) as found:
         deadline = time.monotonic() + 60
@@ -281,7 +281,7 @@ def test_a_model_that_does_not_fit(engine: docker.Engine, tmp_path: Path, image:
 
 
 def test_sigterm_ignored(engine: docker.Engine, place: containers.Place) -> None:
-    """Fault 58: what does not end by itself is killed after its time, and told."""
+    """Row 58: what does not end by itself is killed after its time, and told."""
     wanted = msgspec.structs.replace(place.wanted, name="deaf", ports=(), command=DEAF, stop_seconds=2)
     said: list[str] = []
     with containers.running(engine, wanted) as found:
@@ -296,7 +296,7 @@ def test_sigterm_ignored(engine: docker.Engine, place: containers.Place) -> None
 
 
 def test_stop_answers_what_is_in_flight(engine: docker.Engine, tmp_path: Path, image: docker.Image) -> None:
-    """Fault 59: a request of two seconds is answered while the server stops, new ones are refused, and it ends."""
+    """Row 59: a request of two seconds is answered while the server stops, new ones are refused, and it ends."""
     place = containers.place(tmp_path, image)
     port = place.target.ports.http
     with containers.running(engine, place.wanted) as found, concurrent.futures.ThreadPoolExecutor() as pool:

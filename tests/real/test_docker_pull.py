@@ -1,4 +1,4 @@
-"""Pulls of a real engine from a registry that moves tags, breaks off and lies (fault 53)."""
+"""Pulls of a real engine from a registry that moves tags, breaks off and lies (row 53)."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from pipeline.core import errors
 from pipeline.edges import triton
 from tests import project
 from tests.real import between, live
@@ -83,6 +84,14 @@ def hardlink(made: project.Project) -> None:
     """A weight with a second name, through which it can be changed."""
     (made.root / "second.pt").unlink(missing_ok=True)
     (made.root / "second.pt").hardlink_to(tiny(made) / "1/model.pt")
+
+
+def swap(made: project.Project) -> None:
+    """The weights of two versions, each in the other's place."""
+    first, second, third = (*(tiny(made) / name for name in ("1/model.pt", "2/model.pt")), made.root / "third.pt")
+    first.rename(third)
+    second.rename(first)
+    third.rename(second)
 
 
 def replace(made: project.Project) -> None:
@@ -157,6 +166,7 @@ DRIFTS = {
         lambda made: (tiny(made) / "2/model.pt").unlink(),
         FILE.format("2: folder -> (none)\n        2/model.pt: (none) -> *"),
     ),
+    "files swapped": Drift(swap, FILE.format("1/model.pt: * -> *\n        2/model.pt: * -> *")),
     "file not readable": Drift(
         lambda made: (tiny(made) / "1/model.pt").chmod(0), FILE.format("1/model.pt: unreadable -> *")
     ),
@@ -290,6 +300,23 @@ def test_a_link_in_a_model_s_place_is_not_followed(made: project.Project) -> Non
     made.good("heal")
     assert made.good("plan").startswith("No changes.")
     shutil.rmtree(away)
+
+
+def test_a_half_copied_model_is_not_there(made: project.Project) -> None:
+    """Row 35: what a run copies bears a name under which Triton does not serve it, though it be asked to, half or
+    whole; for the plan it is nothing, and the next run sweeps it away."""
+    half = tiny(made).with_name(".pipeline-0123456789abcdef.tmp")
+    client = triton.Client(port=made.ports[0])
+    shutil.copytree(tiny(made), half)
+    for file in ("2/model.pt", "1/model.pt"):
+        assert {each.name for each in client.index() if each.state == "READY"} == {"tiny"}
+        with pytest.raises(errors.PipelineError, match="failed to load"):
+            client.load(half.name, timeout=60)
+        (half / file).unlink()
+    assert made.good("plan").startswith("No changes.")
+    made.good("heal")
+    assert not half.exists()
+    made.good("verify")
 
 
 def times(made: project.Project, moment: int) -> None:

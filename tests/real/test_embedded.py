@@ -424,7 +424,7 @@ def _command(place: Place, secret: str = "") -> subprocess.Popen[str]:
 
 
 def test_the_server_outlives_the_command_and_knows_no_secret(place: Place) -> None:
-    """The command ends, the server stays; nothing of the command's environment but a few names is in it."""
+    """Row 63: the command ends, the server stays; nothing of the command's environment but a few names is in it."""
     place.add("one")
     with _command(place, "tok-4711") as child:
         said, wrong = child.communicate(timeout=60)

@@ -49,7 +49,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_bytes_are_canonical(bert: tuple[Path, Path]) -> None:
-    """Another folder, home, hash seed and process give the same artifact and golden, byte for byte."""
+    """Row 19: another folder, home, hash seed and process give the same artifact and golden, byte for byte."""
     for name in ("model.pt", "golden.safetensors"):
         assert (bert[0] / name).read_bytes() == (bert[1] / name).read_bytes()
 

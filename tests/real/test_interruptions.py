@@ -92,6 +92,26 @@ def test_second_signal_ends_at_once(place: between.Place) -> None:
     assert flow.failed == []
 
 
+def test_server_killed_while_it_loads(place: between.Place) -> None:
+    """Row 39: the connection breaks off half-way through a load, since the server is gone: the old release is put back
+    on a new server, proven, and the run says so."""
+    place.start()
+    running = place.project.begin(*between.APPLY)
+    place.wait(running, "load")
+    before = live.pid(place.project)
+    log = place.project.root / ".pipeline/run/server.log"
+    size = log.stat().st_size
+    between.wait(running, lambda: b"loading: tiny" in between.read(log)[size:])
+    os.kill(before, signal.SIGKILL)
+    code, said = between.ended(running)
+    assert code == 7, said
+    assert "rolled back: what served before serves again" in said
+    assert "Traceback" not in said
+    assert live.pid(place.project) != before
+    place.check_whole(place.old)
+    assert [result for _, result, _ in place.history()] == ["rolled back"]
+
+
 def test_server_killed_before_the_commit(place: between.Place) -> None:
     """Row 56: verified, then the server is killed before the release is written: the next plan tells, apply mends."""
     place.start()

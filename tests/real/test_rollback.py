@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[project.Project]:
 
 
 def test_five_back_after_gc(made: project.Project, tmp_path: Path) -> None:
-    """The last five stay when all else is collected; going back asks nobody but this machine, and exports nothing."""
+    """Row 14, and: the last five stay when all else goes; going back asks nobody but this machine, exports nothing."""
     store = made.root / ".pipeline/store"
     before = {path.name for path in store.glob("[0-9a-f]*")}
     made.good("gc")

@@ -282,6 +282,11 @@ def test_an_edited_golden_is_not_asked(world: World) -> None:
         ("golden-digest", 1),
         ("golden-digest", 2),
     ]
+    whole = world.make(world.project.root, 2)
+    world.goldens = {1: verify.Golden(path=whole.path, sha256=world.goldens[1].sha256), 2: whole}
+    made = world.verify()
+    assert [(finding.rule, finding.version) for finding in made.findings] == [("golden-digest", 1)]
+    assert {case.version for case in made.cases} == {2}
     world.goldens = {}
     assert {finding.rule for finding in world.verify().findings} == {"golden-missing"}
 
