@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.core import build, container
 from pipeline.edges import docker
 from pipeline.edges.docker import containers as boxes
 from tests import project
@@ -48,6 +49,12 @@ def box(engine: docker.Engine, made: project.Project) -> boxes.Found:
     found = boxes.look(engine, identity(made))
     assert found is not None
     return found
+
+
+def of(engine: docker.Engine, made: project.Project) -> set[str]:
+    """The project's containers, by id."""
+    label = f"{container.PROJECT}={build.digest(str(made.root))}"
+    return {str(each["Id"]) for each in engine.api.containers(all=True, filters={"label": label})}
 
 
 def all_of(engine: docker.Engine) -> set[str]:

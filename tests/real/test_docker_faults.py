@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from pipeline.core import container
-from pipeline.edges import docker
+from pipeline.edges import docker, triton
+from pipeline.edges.docker import containers as boxes
 from tests import project
-from tests.real import boxed, breaking, live
+from tests.real import boxed, breaking, containers, live
 from tests.real import registry as registries
 
 pytestmark = pytest.mark.real
@@ -27,14 +29,13 @@ def made(
     engine: docker.Engine, image: docker.Image, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[project.Project]:
     """A project that is live in a container."""
-    before = boxed.all_of(engine)
     assert image.id
     found = project.make(tmp_path_factory.mktemp("faults") / "project", boxed.spec())
     found.build()
     found.good("apply")
     yield found
     found.good("down")
-    assert boxed.all_of(engine) == before
+    assert boxed.of(engine, found) == set()
 
 
 CONTROL = [
@@ -110,7 +111,6 @@ def test_infers_and_reads_without_a_key(made: project.Project) -> None:
 def test_an_engine_that_breaks_off(engine: docker.Engine, made: project.Project, tmp_path: Path, word: bytes) -> None:
     """Row 52: an engine that is gone in the middle of an apply is told; the next run adopts or removes what is ours."""
     made.good("down")
-    before = boxed.all_of(engine)
     with breaking.breaking(tmp_path / "socket", engine.address, word) as cut:
         ended = made.run("serve", DOCKER_HOST=cut.address)
     assert ended.returncode == 5, ended.stdout + ended.stderr
@@ -118,8 +118,28 @@ def test_an_engine_that_breaks_off(engine: docker.Engine, made: project.Project,
     assert "Traceback" not in ended.stderr
     made.good("serve")
     assert made.good("plan").startswith("No changes.")
-    (ours,) = boxed.all_of(engine) - before
+    (ours,) = boxed.of(engine, made)
     assert ours == boxed.identity(made)
+
+
+def test_a_foreign_triton_on_our_ports(engine: docker.Engine, made: project.Project) -> None:
+    """Row 51: another's Triton that answers on our ports is not verified against, not taken for ours, not stopped."""
+    wanted = boxed.box(engine, made).has
+    engine.api.remove_container(boxed.identity(made), force=True)
+    words = tuple("--id=pipeline-" + "0" * 32 if each.startswith("--id=") else each for each in wanted.command)
+    labels = {container.OWNER: "0" * 32}
+    foreign = msgspec.structs.replace(wanted, name="foreign-triton", command=words, labels=labels)
+    with containers.running(engine, foreign) as theirs:
+        key = next(word.rpartition("=")[2] for word in words if word.startswith("--http-restricted-api="))
+        containers.await_ready(engine, theirs, triton.Client(port=made.ports[0], key=key))
+        assert made.run("verify").returncode == 1
+        assert json.loads(made.run("status", "--json").stdout)["models"][0]["health"] == "Missing"
+        refused = made.run("heal")
+        assert refused.returncode == 1
+        assert f"the http port {made.ports[0]} is in use" in refused.stderr
+        assert boxes.runs(engine, theirs.id)
+    made.good("heal")
+    made.good("verify")
 
 
 PROGRAMS = {
@@ -141,7 +161,6 @@ def test_a_server_that_ends(engine: docker.Engine, image: docker.Image, tmp_path
     made = project.make(tmp_path / "project", boxed.spec(image=tag))
     made.build()
     made.good("assemble")
-    before = boxed.all_of(engine)
     try:
         ended = made.run("serve")
         assert ended.returncode == 1, ended.stderr
@@ -149,7 +168,7 @@ def test_a_server_that_ends(engine: docker.Engine, image: docker.Image, tmp_path
         assert ended.stderr.count("started the container") == 1
         assert "\x1b" not in ended.stderr
         assert ("licence" in ended.stderr) == (name == "says why")
-        assert boxed.all_of(engine) == before
+        assert boxed.of(engine, made) == set()
     finally:
         engine.api.remove_image(tag, force=True)
 
@@ -168,11 +187,10 @@ def test_an_image_by_the_registrys_digest(engine: docker.Engine, image: docker.I
         made.build()
         assert live.lock(made)["image"]["digest"] == pinned
         made.good("assemble")
-        before = boxed.all_of(engine)
         ended = made.run("serve")
         assert ended.returncode == 5, ended.stderr
         assert "the image has no program tritonserver" in ended.stderr
-        assert boxed.all_of(engine) == before
+        assert boxed.of(engine, made) == set()
         found = docker.find_image(engine, f"{registry.reference}@{pinned}")
         assert found
         engine.api.remove_image(found.id, force=True)

@@ -26,12 +26,11 @@ def made(
     engine: docker.Engine, image: docker.Image, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[project.Project]:
     """A project with two releases, the second live in a container."""
-    before = boxed.all_of(engine)
     found = boxed.two_releases(tmp_path_factory.mktemp("docker") / "project")
     assert live.lock(found)["image"] == {"id": image.id, "reference": docker.CPU}, "a local image is pinned by its id"
     yield found
     found.good("down")
-    assert boxed.all_of(engine) == before
+    assert boxed.of(engine, found) == set()
 
 
 def test_a_second_run_does_nothing(engine: docker.Engine, made: project.Project) -> None:
@@ -147,11 +146,10 @@ def test_a_foreign_process_on_the_port(engine: docker.Engine, made: project.Proj
     """Row 50: a port that somebody took while the server was away is named with its holder; nothing is left."""
     engine.api.remove_container(boxed.identity(made), force=True)
     with socket.create_server(("127.0.0.1", made.ports[0])):
-        before = boxed.all_of(engine)
         refused = made.run("heal")
         assert refused.returncode == 1
         assert f"the http port {made.ports[0]} is in use by pid {os.getpid()}" in refused.stderr
-        assert boxed.all_of(engine) == before
+        assert boxed.of(engine, made) == set()
     made.good("heal")
 
 
@@ -226,11 +224,10 @@ def test_too_little_memory_is_told(engine: docker.Engine, made: project.Project)
     tight = project.make(made.root.with_name("tight"), boxed.spec().replace("memory: 3g", "memory: 150m"))
     tight.build()
     tight.good("assemble")
-    before = boxed.all_of(engine)
     ended = tight.run("serve")
     assert ended.returncode == 1
     assert "memory limit of 150m" in ended.stderr
-    assert boxed.all_of(engine) == before
+    assert boxed.of(engine, tight) == set()
 
 
 def test_gpus_without_the_toolkit(engine: docker.Engine, image: docker.Image, tmp_path: Path) -> None:
@@ -239,12 +236,11 @@ def test_gpus_without_the_toolkit(engine: docker.Engine, image: docker.Image, tm
     made = project.make(tmp_path / "project", boxed.spec().replace("gpus: none", "gpus: all"))
     made.build()
     made.good("assemble")
-    before = boxed.all_of(engine)
     ended = made.run("serve")
     assert ended.returncode == 5, ended.stderr
     assert "NVIDIA's container toolkit is missing" in ended.stderr
     assert "nvidia-ctk runtime configure" in ended.stderr
-    assert boxed.all_of(engine) == before
+    assert boxed.of(engine, made) == set()
 
 
 def test_files_that_the_container_may_not_read(image: docker.Image, tmp_path: Path) -> None:
