@@ -1,7 +1,7 @@
 """What a process may use of its machine: how much that is where nobody has said it, and when it was too much.
 
-The numbers are given in; nothing is measured here. A process that was told no limit may take nine tenths of what there
-would be without it: enough for every honest one, and the machine keeps the rest.
+The numbers are given in; nothing is measured here. A process that was told no limit may take nearly all that there would
+be without it: so no honest one is stopped, and the machine goes on.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import msgspec
 from pipeline.core import container, spec
 
 Kind = Literal["memory", "disk", "processes"]
-SHARE = 0.9
-"""How much of what is free it may take, where no limit is set."""
+SHARES: dict[Kind, float] = {"memory": 0.95, "disk": 0.98}
+"""How much of what is free it may take, where no limit is set. Of memory it is less: between two looks it may grow."""
 FLOOR = 1 << 30
 """Bytes that are never too much: what is free may be little since others use the machine."""
 PROCESSES = 2048
@@ -73,7 +73,7 @@ def _bytes(kind: Kind, limit: int | None, rooms: tuple[Room, ...]) -> Breach | N
         over = sum(room.used for room in rooms) >= limit
         return Breach(kind=kind, words=f"hit its {kind} limit of {shown(limit)}") if over else None
     for used, free in ((room.used, room.free) for room in rooms):
-        if free is not None and used > max(FLOOR, SHARE * (used + free)):
+        if free is not None and used > max(FLOOR, SHARES[kind] * (used + free)):
             return Breach(kind=kind, words=f"took {shown(used)} of {kind}, which left {shown(free)} to all others")
     return None
 

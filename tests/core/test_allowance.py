@@ -22,12 +22,12 @@ Room = allowance.Room
         ({"processes": 3}, {"processes": 4}, "hit its limit of 3 processes and threads"),
         ({}, {"processes": 2048}, None),
         ({}, {"processes": 2049}, "hit its limit of 2048 processes and threads"),
-        # Without a limit: nine tenths of what there would be without it.
-        ({}, {"memory": Room(used=18 * GIB, free=2 * GIB)}, None),
+        # Without a limit: all but a twentieth of what there would be without it.
+        ({}, {"memory": Room(used=19 * GIB, free=GIB)}, None),
         (
             {},
-            {"memory": Room(used=19 * GIB, free=GIB)},
-            "took 19 GiB of memory, which left 1 GiB to all others",
+            {"memory": Room(used=20 * GIB, free=GIB)},
+            "took 20 GiB of memory, which left 1 GiB to all others",
         ),
         # Others may use the machine, and what is little is never too much.
         ({}, {"memory": Room(used=GIB, free=0)}, None),
@@ -36,8 +36,8 @@ Room = allowance.Room
         ({}, {"disks": (Room(used=20 * GIB, free=20 * GIB), Room(used=1, free=1))}, None),
         (
             {},
-            {"disks": (Room(used=1, free=1), Room(used=20 * GIB, free=GIB // 2))},
-            "took 20 GiB of disk, which left 512 MiB to all others",
+            {"disks": (Room(used=1, free=1), Room(used=20 * GIB, free=GIB // 4))},
+            "took 20 GiB of disk, which left 256 MiB to all others",
         ),
     ],
 )

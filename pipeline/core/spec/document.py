@@ -37,15 +37,15 @@ class Export(Node, frozen=True, kw_only=True):
     memory: Annotated[
         Size | None,
         Meta(
-            description="Memory of the export process and its children; more is killed. By default nine tenths of what "
-            "the machine has free.",
+            description="Memory of the export process and its children; more is killed. By default all that the machine "
+            "has free but a twentieth.",
             examples=["16g"],
         ),
     ] = None
     disk: Annotated[
         Size | None,
         Meta(
-            description="Room on the disk for all that the export writes; by default nine tenths of what is free.",
+            description="Room on the disk for all that the export writes; by default all that is free but a fiftieth.",
             examples=["64g"],
         ),
     ] = None
