@@ -1,7 +1,7 @@
 """What a process may use of its machine: how much that is where nobody has said it, and when it was too much.
 
-The numbers are given in; nothing is measured here. A process that was told no limit may take nearly all that there would
-be without it: so no honest one is stopped, and the machine goes on.
+The numbers are given in; nothing is measured here. A process that was told no limit may take nearly all that there
+would be without it: so no honest one is stopped, and the machine goes on.
 """
 
 from __future__ import annotations

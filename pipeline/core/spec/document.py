@@ -37,8 +37,8 @@ class Export(Node, frozen=True, kw_only=True):
     memory: Annotated[
         Size | None,
         Meta(
-            description="Memory of the export process and its children; more is killed. By default all that the machine "
-            "has free but a twentieth.",
+            description="Memory of the export process and its children; more is killed. By default all that the "
+            "machine has free but a twentieth.",
             examples=["16g"],
         ),
     ] = None
