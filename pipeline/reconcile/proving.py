@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from pipeline.core import diff, report
-from pipeline.edges import ports
+from pipeline.edges import ports, runtimes
 from pipeline.reconcile import asking
 from pipeline.reconcile.goals import Goal
 from pipeline.reconcile.site import Site, discard_candidate
@@ -40,6 +40,8 @@ def prove(site: Site, wanted: Goal, names: tuple[str, ...]) -> None:
     live = {name: wanted.state.server.models[name] for name in names}
     with serving.candidate(site.project.candidate / "run", wanted.declared, live, apart, say=lambda _: None) as running:
         made = asking.ask(site, wanted.declared, wanted.locked, names, running=running)
+        trouble = "" if report.passed(made) else runtimes.trouble(running)
     discard_candidate(site.project)
     if not report.passed(made):
-        raise asking.unverified(made, "a changed model does not give its golden answers; nothing was changed")
+        why = f" ({trouble})" if trouble else ""
+        raise asking.unverified(made, f"a changed model does not give its golden answers{why}; nothing was changed")
