@@ -25,7 +25,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     least: int = 2
     questions: int = QUESTIONS
-    seconds: float = 10.0
+    seconds: float = 3.0
 
 
 DEFAULT = Rules()
