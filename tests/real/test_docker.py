@@ -161,7 +161,7 @@ def test_a_limit_changed_by_hand_is_a_difference(engine: docker.Engine, place: c
         now = boxes.look(engine, found.id)
         assert now
         (difference,) = options.differences(wanted, now.has, inherited=now.inherited)
-        assert (difference.option, difference.found) == ("memory", str(1 << 30))
+        assert (difference.option, difference.found) == ("memory", "1g")
 
 
 def test_the_printed_line_makes_the_same(engine: docker.Engine, place: containers.Place) -> None:

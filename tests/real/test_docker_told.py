@@ -52,7 +52,7 @@ def test_doctor_asks_the_image(engine: docker.Engine, image: docker.Image, tmp_p
     """The first `doctor` asks the image and keeps the answer; the next one knows it, and says the same."""
     made = project.make(tmp_path / "project")
     made.edit("nvcr.io/nvidia/tritonserver:23.08-py3", build.TAG)
-    made.edit("  ready_timeout", "  runtime: docker\n  gpus: none\n  ready_timeout")
+    made.edit("runtime: embedded", "runtime: docker\n  gpus: none")
     first, second = made.run("doctor", "--json"), made.run("doctor", "--json")
     assert f"asking the image {build.TAG} itself, once" in first.stderr
     assert second.stderr == ""
