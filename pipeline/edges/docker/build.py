@@ -50,6 +50,9 @@ PACKAGES = (
 )
 """What torch's CPU build asks for, and Triton. pip itself installs them, and stays out."""
 
+BACKEND = "pytorch"
+"""The one of our backends whose libraries are among these."""
+
 _PYTHON = "3.11"
 _PINS = 1 << 20
 _PLATFORMS = ("manylinux_2_35", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
@@ -67,7 +70,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 def parts(home: Path, wheels: Path, backends: Mapping[str, Path], *, base: str, say: edges.Say) -> Parts:
     """The parts out of a checkout of the pipeline, with the wheels fetched into `wheels` by pip's own configuration.
 
-    `backends` are the sources of our backend by their place, `base` is a reference that stays what it is: one with a
+    `backends` are the sources of our backends by their place, `base` is a reference that stays what it is: one with a
     digest, or an id. Raises Unfit where pip does not get a wheel, or only torch's CUDA build, and without a checkout.
     """
     places = {"Dockerfile": home / "docker" / "Dockerfile"}
@@ -79,7 +82,7 @@ def parts(home: Path, wheels: Path, backends: Mapping[str, Path], *, base: str, 
     found = _fetch(pinned, wheels, say)
     requirements = "".join(f"{name}=={pinned[name]}\n" for name in PACKAGES)
     places |= {f"wheels/{path.name}": path for path in found}
-    places |= {f"backends/{name}": path for name, path in backends.items()}
+    places |= {f"backends/{name}": path for name, path in backends.items() if name.partition("/")[0] == BACKEND}
     return Parts(base=base, files=dict(sorted(places.items())), requirements=requirements)
 
 
