@@ -86,7 +86,11 @@ DRIFTS = {
 }
 
 
-@pytest.mark.parametrize("name", DRIFTS)
+SLOW = dict.fromkeys(("killed", "paused"), pytest.mark.full)
+"""Ends that differ from `stopped` in their words alone."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in DRIFTS])
 def test_drift_of_the_container_is_seen_and_healed(engine: docker.Engine, made: project.Project, name: str) -> None:
     """Rows 52, 57, 67: what somebody did to the container is named by `plan` and `status`, and `heal` mends it."""
     drift, old = DRIFTS[name], boxed.identity(made)

@@ -70,6 +70,7 @@ def compiled(root: Path) -> project.Project:
     return msgspec.structs.replace(project.make(root, spec=text), timeout=900.0)
 
 
+@pytest.mark.full
 def test_compiled_package(tmp_path: Path) -> None:
     """A package that NVIDIA's image knows by a platform which the embedded server is too old for is served there by a
     config of its own, with the same digest; the lock says that its bytes are not pinned, and what identifies it.
@@ -104,7 +105,7 @@ def test_compiled_package_is_known_by_what_it_was_made_from(tmp_path: Path) -> N
     assert (one.root / "pipeline.lock").read_bytes() == (two.root / "pipeline.lock").read_bytes()
 
 
-@pytest.mark.parametrize("method", FORMATS)
+@pytest.mark.parametrize("method", ["onnx", pytest.param("openvino", marks=pytest.mark.full)])
 def test_real_weights_have_the_same_goldens(tmp_path: Path, method: str) -> None:
     """The sample's minilm in another format has the goldens that the committed lock pins, and serves them."""
     spec = project.minilm().replace("export: trace", f"export: {method}")
