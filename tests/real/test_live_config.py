@@ -34,7 +34,7 @@ MODEL = spec.Model(
     inputs={"x__0": spec.Input(dtype="FP32", shape=("batch", 4))},
     outputs={"y__0": spec.Output(dtype="FP32", shape=("batch", 4))},
     axes={},
-    versions={},
+    versions={1: spec.Version(number=1, source=spec.Source(), export=spec.Export(method="trace"))},
     version_policy=None,
     golden=spec.Golden(),
     config={},
