@@ -118,7 +118,7 @@ def _move(
     if isinstance(wanted.planned, embedded.Launch):
         environments.interpreter(site.project.root)  # says what to do where there is none
     wanted = goals.fetch(site, wanted)
-    if observed.server is None:
+    if observed.server is None and wanted.declared.target.runtime == "auto":
         site.say(f"Triton runs as `{wanted.choice.runtime}`: {wanted.choice.why}")
     if observed.server is not None:
         site.step("prove", wanted.digest)

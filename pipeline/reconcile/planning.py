@@ -57,7 +57,7 @@ def _gap(site: Site, wanted: Goal) -> bool:
 
 
 def _server(site: Site, wanted: Goal) -> tuple[str, ...]:
-    """Where a server will run, where there is none yet, and containers that only look like the project's own."""
+    """Where a server will run, where that was to be chosen, and containers that only look like the project's own."""
     run = site.project.run
     where = f"Triton will run as `{wanted.choice.runtime}`: {wanted.choice.why}."
     found = runtimes.strangers(wanted.planned, run, run / serving.NEXT, site.project.candidate / "run")
@@ -66,7 +66,8 @@ def _server(site: Site, wanted: Goal) -> tuple[str, ...]:
         f"it is. If it is a leftover of yours: docker rm -f {name}."
         for name in found
     )
-    return (*([] if runtimes.find(run) else [where]), *foreign)
+    chosen = wanted.declared.target.runtime == "auto" and not runtimes.find(run)
+    return (*([where] if chosen else []), *foreign)
 
 
 def _basis(wanted: Goal, observed: state.State) -> str:
