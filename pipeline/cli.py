@@ -56,6 +56,14 @@ class Screen:
         """A line of progress."""
         print(render.clean(line), file=sys.stderr, flush=True)
 
+    def warn(self, found: Sequence[findings.Finding]) -> None:
+        """Findings that stop nothing, on standard error."""
+        print(
+            render.show_findings(found, colour=self.colour and sys.stderr.isatty()), file=sys.stderr, end="", flush=True
+        )
+        if self.actions:
+            print(render.workflow_commands(found), file=sys.stderr, end="", flush=True)
+
     def show(self, text: str, data: object) -> None:
         """The command's result: as text, or as data with --json."""
         if self.json:
@@ -102,9 +110,11 @@ def _applied(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
 
 def _validate(options: argparse.Namespace, screen: Screen) -> int:
     site = _site(options, screen)
+    found = reconcile.examine(site, options.spec)
+    screen.warn(found)
     versions = sum(len(model.versions) for model in site.declared.models.values())
     text = f"{options.spec} is valid: {len(site.declared.models)} models, {versions} versions.\n"
-    screen.show(text, {"valid": True, "models": sorted(site.declared.models)})
+    screen.show(text, {"valid": True, "models": sorted(site.declared.models), "warnings": found})
     return errors.Exit.FINE
 
 

@@ -30,6 +30,12 @@ TYPED = {
     "default_model_filename": "it is always model.pt",
 }
 """Fields that the spec says elsewhere, and where: `config:` may not say them again."""
+TENSORS = {
+    "name": "it is the tensor's key",
+    "data_type": "by the tensor's `dtype`",
+    "dims": "by the tensor's `shape`",
+}
+"""The same for the `config:` of a tensor."""
 
 Data = dict[str, Any]
 
@@ -57,7 +63,7 @@ def _tensor(name: str, tensor: spec.Input | spec.Output, model: spec.Model) -> D
     shape = tensor.shape[1:] if model.max_batch_size > 0 else tensor.shape
     dims = [size if isinstance(size, int) else -1 for size in shape]
     kind = "TYPE_STRING" if tensor.dtype == "STRING" else f"TYPE_{tensor.dtype}"
-    return {"name": name, "data_type": kind, "dims": dims}
+    return {"name": name, "data_type": kind, "dims": dims, **tensor.config}
 
 
 def _version_policy(policy: spec.VersionPolicy | str | None) -> Data | None:

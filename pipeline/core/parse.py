@@ -60,11 +60,17 @@ def _odd_nulls(built: tree.Tree) -> bool:
 def _models(built: tree.Tree, document: spec.Document | None, faults: list[tree.Fault]) -> dict[str, spec.Model]:
     """The models with their versions resolved. Where the document has faults, the models that have none are checked."""
     entries = document.models if document else _whole_entries(built, faults)
+    target = rules.target_of(document, built)
     models: dict[str, spec.Model] = {}
     for name, entry in entries.items():
         path: tree.Path = ("models", name)
         versions, unresolved = sources.versions(entry, built, path)
-        found = [*unresolved, *rules.model(entry, entries, built, path), *tensors.faults(entry, path)]
+        found = [
+            *unresolved,
+            *rules.model(entry, entries, built, path),
+            *rules.fields(entry, target, path),
+            *tensors.faults(entry, path),
+        ]
         faults += found
         if not found:
             models[name] = _model(name, entry, versions)

@@ -10,6 +10,7 @@ from pipeline.reconcile.asking import status, verify
 from pipeline.reconcile.asking import write as write_report
 from pipeline.reconcile.deploy import Allowed, apply, heal, rollback, serve
 from pipeline.reconcile.disk import assemble, down, export, gc, recover
+from pipeline.reconcile.examining import examine
 from pipeline.reconcile.planning import Planned, load_plan, make_plan, needs, save
 from pipeline.reconcile.site import Site, history, locate, visit, visit_applied, writing
 from pipeline.reconcile.watching import Watching, watch
@@ -23,6 +24,7 @@ __all__ = [
     "apply",
     "assemble",
     "down",
+    "examine",
     "export",
     "gc",
     "heal",

@@ -1,7 +1,4 @@
-"""The rules of a whole document and of a model: names, ports, versions, goldens, and the further config fields.
-
-The shape of the data is right already; the tensors have their own rules in `tensors`, the sources in `sources`.
-"""
+"""The rules of a whole document and of a model: names, ports, versions, goldens."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import msgspec
 
-from pipeline.core import config, fields, spec, tree
+from pipeline.core import spec, tree
+from pipeline.core.rules import pytorch
 
 _TRITON = "nvcr.io/nvidia/tritonserver"
 _IMAGE = re.compile(
@@ -29,16 +26,19 @@ def document(written: spec.Document | None, built: tree.Tree) -> Iterator[tree.F
     data = built.data if isinstance(built.data, dict) else {}
     names = data.get("models")
     yield from _names(list(names) if isinstance(names, dict) else [], built)
-    target = written.target if written else _whole_target(data.get("target"))
+    target = target_of(written, built)
+    yield from pytorch.together(written.models if written else {})
     if target is not None:
         yield from _image(target.image)
         yield from _ports(target.ports)
 
 
-def _whole_target(data: object) -> spec.Target | None:
-    """The target of a document that has faults elsewhere."""
+def target_of(written: spec.Document | None, built: tree.Tree) -> spec.Target | None:
+    """The target, of a document that has faults elsewhere too; None where it has faults itself."""
+    if written is not None:
+        return written.target
     try:
-        return msgspec.convert(data, spec.Target)
+        return msgspec.convert(built.data.get("target") if isinstance(built.data, dict) else None, spec.Target)
     except msgspec.ValidationError:
         return None
 
@@ -90,12 +90,11 @@ def _ports(ports: spec.Ports) -> Iterator[tree.Fault]:
 def model(
     entry: spec.ModelEntry, models: Mapping[str, spec.ModelEntry], built: tree.Tree, path: tree.Path
 ) -> Iterator[tree.Fault]:
-    """What is wrong with one model, its tensors and sources aside. `models` are all of the spec."""
+    """What is wrong with one model, its tensors, sources and config aside. `models` are all of the spec."""
     yield from _versions(entry, path)
     yield from _policy(entry, path)
     yield from _batches(entry, built, path)
     yield from _texts(entry, models, built, path)
-    yield from _config(entry, path)
 
 
 def _versions(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
@@ -164,32 +163,3 @@ def _texts(
         hint = "name a model with a wheel, path or hub source as `golden.tokenizer`"
         where = (*path, "golden", "tokenizer") if named else at
         yield tree.Fault(path=where, rule="golden-texts", message=message, hint=hint, on_key=not named)
-
-
-def _config(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
-    """Fields that other keys decide, unknown fields, and control inputs that have no position."""
-    at = (*path, "config")
-    for key in entry.config:
-        if key in config.TYPED:
-            message = f"`{key}` is said elsewhere: {config.TYPED[key]}"
-            yield tree.Fault(path=(*at, key), rule="config-clash", message=message, hint="remove it", on_key=True)
-    parameters = entry.config.get("parameters")
-    if isinstance(parameters, dict) and config.DIGEST in parameters:
-        message = f"the parameter `{config.DIGEST}` is the pipeline's own"
-        where = (*at, "parameters", config.DIGEST)
-        yield tree.Fault(path=where, rule="config-clash", message=message, hint="remove it", on_key=True)
-    rest = {key: value for key, value in entry.config.items() if key not in config.TYPED}
-    for steps, message, hint in fields.check(rest) if rest else ():
-        yield tree.Fault(path=(*at, *steps), rule="config-field", message=message, hint=hint, on_key=True)
-    yield from _controls(entry.config.get("sequence_batching"), at)
-
-
-def _controls(sequences: Any, at: tree.Path) -> Iterator[tree.Fault]:  # noqa: ANN401 - any YAML
-    """The pytorch backend takes controls by position only."""
-    controls = sequences.get("control_input") if isinstance(sequences, dict) else None
-    for index, control in enumerate(controls if isinstance(controls, list) else ()):
-        name = control.get("name") if isinstance(control, dict) else None
-        if isinstance(name, str) and not re.fullmatch(r".+__[0-9]+", name):
-            message = f"the control input `{name[:80]}` does not follow <name>__<index>, as the pytorch backend needs"
-            where = (*at, "sequence_batching", "control_input", index, "name")
-            yield tree.Fault(path=where, rule="control-input", message=message)

@@ -1,0 +1,50 @@
+"""What `validate` looks at beyond the spec's own faults: fields to no purpose, and those that came after a release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from pipeline.core import catalog, errors, findings, image, rules, spec, tree, yamltext
+from pipeline.edges import facts, files
+from pipeline.reconcile.site import Site
+
+_LIMIT = (1 << 20) + 1
+EMBEDDED = "24.10"
+"""The release of the server that the pinned nvidia-pytriton brings."""
+
+
+def examine(site: Site, name: str) -> tuple[findings.Finding, ...]:
+    """The warnings about the chosen models' fields, in the order of the file; `name` is what they call it.
+
+    Raises InvalidSpec, with the warnings too, where what shall serve refuses a field.
+    """
+    built = yamltext.load(files.read(site.project.spec, _LIMIT) or b"", file=name)
+    faults = [*rules.advice(site.declared), *_newer(site.declared)]
+    found = [built.finding(fault) for fault in faults if fault.path[1] in site.chosen]
+    start = findings.Where(file=name, line=1, column=1)
+    ordered = tuple(sorted(found, key=lambda each: (each.where or start, each.rule, each.message)))
+    wrong = findings.errors(ordered)
+    if wrong:
+        message = f"{name} has {len(wrong)} field{'s' * (len(wrong) > 1)} that what shall serve does not know"
+        raise errors.InvalidSpec(message, hint=f"correct {name}", found=ordered)
+    return ordered
+
+
+def _newer(declared: spec.Spec) -> Iterator[tree.Fault]:
+    """Fields that are too new for the image, or for the embedded server where that may serve."""
+    known = catalog.parse(facts.model_config())
+    target = declared.target
+    reference = image.parse(target.image)
+    tag = image.tagged(reference.tag or "") if reference.repository == image.TRITON else None
+    told: set[tree.Path] = set()
+    if tag is not None and target.runtime != "embedded":
+        for fault in rules.newer(declared, known, tag.release, what=f"the image {tag.release}"):
+            told.add(fault.path)
+            yield fault
+    severity = findings.Severity.ERROR if target.runtime == "embedded" else findings.Severity.WARNING
+    if target.runtime != "docker":
+        for fault in rules.newer(declared, known, EMBEDDED, what=f"the embedded server, of {EMBEDDED},"):
+            if fault.path not in told:
+                yield msgspec.structs.replace(fault, severity=severity)
