@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.core import errors, spec
+from pipeline.core import backends, errors, spec, warmup
 
 DIGEST = "pipeline_digest"
 PLATFORM = "pytorch_libtorch"
@@ -27,9 +27,11 @@ TYPED = {
     "input": "by `inputs` of the model",
     "output": "by `outputs` of the model",
     "version_policy": "by `version_policy` of the model",
-    "default_model_filename": "it is always model.pt",
+    "default_model_filename": "it follows from `export`",
 }
 """Fields that the spec says elsewhere, and where: `config:` may not say them again."""
+OPEN = frozenset({"platform", "backend", "default_model_filename"})
+"""Those of them that `config:` says where every version is a finished `file`: no export decides them."""
 TENSORS = {
     "name": "it is the tensor's key",
     "data_type": "by the tensor's `dtype`",
@@ -40,11 +42,14 @@ TENSORS = {
 Data = dict[str, Any]
 
 
-def model_config(model: spec.Model, *, digest: str | None) -> Data:
-    """What the config of a model says. `digest` becomes the parameter `pipeline_digest`; None leaves it out."""
+def model_config(model: spec.Model, *, digest: str | None, rows: warmup.Rows | None = None) -> Data:
+    """What the config of a model says. `digest` becomes the parameter `pipeline_digest`; None leaves it out.
+
+    `rows` are the shapes of the goldens' rows, which a warm-up with them needs.
+    """
     data: Data = {
         "name": model.name,
-        "platform": PLATFORM,
+        **_platform(model),
         "max_batch_size": model.max_batch_size,
         "input": [_tensor(name, tensor, model) for name, tensor in model.inputs.items()],
         "output": [_tensor(name, tensor, model) for name, tensor in model.outputs.items()],
@@ -53,9 +58,19 @@ def model_config(model: spec.Model, *, digest: str | None) -> Data:
     if policy is not None:
         data["version_policy"] = policy
     data |= model.config
+    if model.warmup is not None:
+        data["model_warmup"] = warmup.samples(model, rows or {})
     if digest is not None:
         data["parameters"] = {**data.get("parameters", {}), DIGEST: {"string_value": digest}}
     return data
+
+
+def _platform(model: spec.Model) -> Data:
+    """What runs the model. Of a finished folder, the config alone says so, or the names of its files."""
+    if spec.is_ensemble(model):
+        return {"platform": backends.ENSEMBLE}
+    said = "platform" in model.config or "backend" in model.config
+    return {} if said or spec.has_folders(model) else {"platform": PLATFORM}
 
 
 def _tensor(name: str, tensor: spec.Input | spec.Output, model: spec.Model) -> Data:
@@ -144,16 +159,25 @@ def differences(desired: Data, live: Data) -> tuple[tuple[str, Any, Any], ...]:
     file name that follow from the platform, the version policy, one instance a model, the names and kinds of instance
     groups, pinned memory, and the preferred sizes of batches.
     """
-    return tuple(_walk("", _filled(normalize(desired)), _filled(normalize(live))))
+    wanted = normalize(desired)
+    return tuple(_walk("", _filled(wanted), _filled(normalize(live)), {**_FILLS, **_runs(wanted)}))
 
 
 def _filled(data: Data) -> Data:
     return {**_TRITONS, **data}
 
 
+def _runs(data: Data) -> dict[str, object]:
+    """What Triton says of a model's backend where its config does not; anything, where it finds that by the files."""
+    named = backends.backend(data)
+    if not named:
+        return dict.fromkeys(("platform", "backend", "default_model_filename"), _ANY)
+    file = next((file for file, each in backends.FILES.items() if each == named), _ANY)
+    platform = next((name for name, each in backends.BACKENDS.items() if each == named), None)
+    return {"backend": named, "platform": platform, "default_model_filename": backends.file(data) or file}
+
+
 _TRITONS: Data = {
-    "backend": "pytorch",
-    "default_model_filename": "model.pt",
     "version_policy": {"latest": {"num_versions": 1}},
     "instance_group": [{}],
     "optimization": {},
@@ -177,16 +201,16 @@ _FILLS: dict[str, object] = {
 """What Triton puts there by itself, where the config says nothing."""
 
 
-def _walk(path: str, desired: object, live: object) -> Iterator[tuple[str, Any, Any]]:
+def _walk(path: str, desired: object, live: object, fills: dict[str, object]) -> Iterator[tuple[str, Any, Any]]:
     match desired, live:
         case dict(), dict():
             for name in sorted(desired.keys() | live.keys()):
-                yield from _walk(f"{path}.{name}" if path else name, desired.get(name), live.get(name))
+                yield from _walk(f"{path}.{name}" if path else name, desired.get(name), live.get(name), fills)
         case list(), list() if len(desired) == len(live):
             for index, (first, second) in enumerate(zip(desired, live, strict=True)):
-                yield from _walk(f"{path}[{index}]", first, second)
+                yield from _walk(f"{path}[{index}]", first, second, fills)
         case _ if desired != live:
-            fill = _FILLS.get(re.sub(r"\[[0-9]+\]", "[]", path))
+            fill = fills.get(re.sub(r"\[[0-9]+\]", "[]", path))
             if desired is not None or fill is None or fill not in (_ANY, live):
                 yield path, desired, live
 

@@ -26,7 +26,7 @@ def document_schema(known: catalog.Catalog) -> schema.Schema:
     whole = schema.document_schema()
     parts: schema.Schema = whole["$defs"]
     messages = config.protobuf().ModelConfig.DESCRIPTOR.file.message_types_by_name
-    parts |= definitions(messages["ModelConfig"], known, without=config.TYPED)
+    parts |= definitions(messages["ModelConfig"], known, without=config.TYPED.keys() - config.OPEN)
     for kind in _TENSORS.values():
         parts |= definitions(messages[kind], known, without=config.TENSORS)
     for name, kind in {"ModelEntry": "ModelConfig", **_TENSORS}.items():

@@ -5,8 +5,6 @@ The descriptors of Triton's own protobuf are the authority; nothing about Triton
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -116,6 +114,9 @@ def _hint(name: str, value: object) -> str:
 
 
 def _is_base64(text: str) -> bool:
+    import base64  # noqa: PLC0415 - no field of Triton's has bytes yet
+    import binascii  # noqa: PLC0415
+
     try:
         base64.b64decode(text, validate=True)
     except binascii.Error:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from pipeline.core import build, config, errors, lock, spec, state
+import msgspec
+
+from pipeline.core import build, config, errors, lock, spec, state, warmup
 
 At = tuple[str, int]
 """A model version: the model's name and the version's number."""
+EMPTY = "folder"
+"""What stands for a digest where there is a folder without files: the version of an ensemble has none."""
 
 
 def builds(
@@ -30,7 +34,7 @@ def builds(
             outputs=model.outputs,
             axes=model.axes,
             golden=model.golden,
-            batches=spec.batches(model),
+            batches=_batches(model, version),
             tokenizer=_tokenizer(declared, model, number, resolved),
             toolchain=toolchain,
             exporter=exporters[version.export.method if version.export else None],
@@ -38,6 +42,31 @@ def builds(
         for model in declared.models.values()
         for number, version in model.versions.items()
     }
+
+
+def _batches(model: spec.Model, version: spec.Version) -> tuple[int, ...]:
+    """The batches of goldens to make: an export is checked against its eager model whoever can be asked later."""
+    return spec.batches(model) if spec.is_finished(version) else spec.sizes(model, model.golden.batches)
+
+
+def besides(
+    declared: spec.Spec, keys: Mapping[At, str], digests: Mapping[tuple[str, str], str]
+) -> dict[str, build.Beside]:
+    """What each model's config needs beside it, by model: declared files, whose `digests` are known by model and name,
+    and rows of goldens for its warm-up. Models that need nothing are left out."""
+    found = {}
+    for name, model in declared.models.items():
+        goldens = warmup.takes_goldens(model)
+        if model.files or goldens:
+            found[name] = build.Beside(
+                model=name,
+                files={file: digests[name, file] for file in model.files},
+                sources={file: each.path for file, each in model.files.items()},
+                golden=keys[name, warmup.version(model)] if goldens else None,
+                rows={each: warmup.file_name(model, each) for each in model.inputs} if goldens else {},
+                batched=model.max_batch_size > 0,
+            )
+    return found
 
 
 def _tokenizer(
@@ -50,59 +79,92 @@ def _tokenizer(
     return resolved[named, min(declared.models[named].versions)] if named else resolved[model.name, number]
 
 
-def digest(model: spec.Model, versions: Mapping[int, Mapping[str, str]]) -> str:
-    """The digest of a model: of its config, and of every version's files (name to sha256)."""
-    plain = config.model_config(model, digest=None)
-    return "sha256:" + build.digest({"config": plain, "versions": {str(n): files for n, files in versions.items()}})
+def digest(
+    model: spec.Model, versions: Mapping[int, Mapping[str, str]], beside: Mapping[str, str], rows: warmup.Rows
+) -> str:
+    """The digest of a model: of its config, of every version's files (name to sha256), and of those beside it."""
+    plain = config.model_config(model, digest=None, rows=rows)
+    known = {"config": plain, "versions": {str(n): files for n, files in versions.items()}}
+    return "sha256:" + build.digest({**known, "beside": beside} if beside else known)
 
 
-def config_text(model: spec.Model, model_digest: str) -> str:
+def config_text(model: spec.Model, model_digest: str, rows: warmup.Rows) -> str:
     """The text of the model's config.pbtxt."""
-    return config.dump(config.model_config(model, digest=model_digest))
+    return config.dump(config.model_config(model, digest=model_digest, rows=rows))
 
 
-def state_of(
-    declared: spec.Spec, locked: lock.Lock | None, keys: Mapping[At, str], server: state.Server | None
-) -> state.State:
-    """The desired state. A model with a version that the lock does not know yet has no digest and no files: they are
-    known after the export."""
-    models = {name: _model(model, locked, keys) for name, model in declared.models.items()}
+def completed(declared: spec.Spec, locked: lock.Lock | None) -> spec.Spec:
+    """The spec with what only the lock knows written out: the samples of warm-ups that are made from goldens."""
+    models = {}
+    for name, model in declared.models.items():
+        pinned = locked.models.get(name) if locked else None
+        rows = pinned.beside.rows if pinned and pinned.beside else {}
+        samples = {"model_warmup": warmup.samples(model, rows)} if model.warmup else {}
+        models[name] = msgspec.structs.replace(model, warmup=None, config={**model.config, **samples})
+    return msgspec.structs.replace(declared, models=models)
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of all store entries that a spec asks for: of its versions, and, by model, of the files beside configs.
+    `copied` are those of versions that nobody exports."""
+
+    versions: Mapping[At, str]
+    beside: Mapping[str, str] = {}
+    copied: frozenset[str] = frozenset()
+
+
+def state_of(declared: spec.Spec, locked: lock.Lock | None, keys: Keys, server: state.Server | None) -> state.State:
+    """The desired state. A model with a version, or with files beside its config, that the lock does not know yet has
+    no digest and no files: they are known after the export."""
+    beside = keys.beside
     return state.State(
-        store=frozenset(keys.values()),
-        models=models,
+        store=frozenset({*keys.versions.values(), *beside.values()}),
+        models={name: _model(model, locked, keys) for name, model in declared.models.items()},
         server=server,
-        locked={f"{name}/{number}": key for (name, number), key in keys.items()},
+        locked={
+            **{f"{name}/{number}": key for (name, number), key in keys.versions.items()},
+            **{f"{name}/{lock.BESIDE}": key for name, key in beside.items()},
+        },
+        copied=keys.copied | frozenset(beside.values()),
     )
 
 
-def _model(model: spec.Model, locked: lock.Lock | None, keys: Mapping[At, str]) -> state.Model:
-    entries = {number: keys[model.name, number] for number in model.versions}
+def _model(model: spec.Model, locked: lock.Lock | None, keys: Keys) -> state.Model:
+    entries = {number: keys.versions[model.name, number] for number in model.versions}
+    beside = keys.beside.get(model.name)
+    pinned = locked.models.get(model.name) if locked else None
+    lying = pinned.beside if pinned and beside is not None else None
+    if beside is not None and (lying is None or lying.key != beside):
+        return state.Model(name=model.name, files={}, entries=entries, beside=beside)
     versions = {number: lock.version(locked, model.name, number) for number in model.versions}
     files: dict[str, str] = {}
     known: dict[int, dict[str, str]] = {}
     for number, version in versions.items():
         if version is None or version.key != entries[number]:
-            return state.Model(name=model.name, files={}, entries=entries)
+            return state.Model(name=model.name, files={}, entries=entries, beside=beside)
         known[number] = {name: file.sha256 for name, file in version.files.items()}
-        files |= {f"{number}/{name}": sha256 for name, sha256 in known[number].items()}
-    model_digest = digest(model, known)
-    files["config.pbtxt"] = _config_sha256(model, model_digest, locked)
+        files |= {f"{number}/{name}": sha256 for name, sha256 in known[number].items()} or {str(number): EMPTY}
+    aside = {name: file.sha256 for name, file in lying.files.items()} if lying else {}
+    rows = lying.rows if lying else {}
+    model_digest = digest(model, known, aside, rows)
+    files |= {**aside, "config.pbtxt": _config_sha256(model, model_digest, rows, locked)}
     return state.Model(
         name=model.name,
         files=files,
         digest=model_digest,
-        config=config.model_config(model, digest=model_digest),
+        config=config.model_config(model, digest=model_digest, rows=rows),
         entries=entries,
+        beside=beside,
     )
 
 
-def _config_sha256(model: spec.Model, model_digest: str, locked: lock.Lock | None) -> str:
+def _config_sha256(model: spec.Model, model_digest: str, rows: warmup.Rows, locked: lock.Lock | None) -> str:
     """The sha256 of config.pbtxt: out of the lock where it holds for this digest, so that a plan of an up-to-date
     tree needs no protobuf."""
     known = locked.models.get(model.name) if locked else None
     if known and known.digest == model_digest:
         return known.config
-    return hashlib.sha256(config_text(model, model_digest).encode()).hexdigest()
+    return hashlib.sha256(config_text(model, model_digest, rows).encode()).hexdigest()
 
 
 def next_lock(
@@ -111,6 +173,7 @@ def next_lock(
     built: Mapping[At, build.Built],
     *,
     kept: Mapping[str, lock.Model],
+    beside: Mapping[str, build.Built] | None = None,
 ) -> lock.Lock:
     """The lock after every build is there; models in `kept` stay as they are."""
     models: dict[str, lock.Model] = dict(kept)
@@ -131,8 +194,14 @@ def next_lock(
                 golden=built[at].golden,
                 reproducible=built[at].reproducible,
             )
-        files = {int(n): {k: f.sha256 for k, f in version.files.items()} for n, version in versions.items()}
-        model_digest = digest(model, files)
-        text = config_text(model, model_digest).encode()
-        models[name] = lock.Model(digest=model_digest, config=hashlib.sha256(text).hexdigest(), versions=versions)
+        models[name] = _locked(model, versions, (beside or {}).get(name))
     return lock.Lock(image=declared.target.image, toolchain=toolchain, models=models)
+
+
+def _locked(model: spec.Model, versions: dict[str, lock.Version], beside: build.Built | None) -> lock.Model:
+    files = {int(n): {k: f.sha256 for k, f in version.files.items()} for n, version in versions.items()}
+    lying = lock.Beside(key=beside.key, files=beside.files, rows=beside.rows) if beside else None
+    rows = lying.rows if lying else {}
+    model_digest = digest(model, files, {k: f.sha256 for k, f in lying.files.items()} if lying else {}, rows)
+    text = config_text(model, model_digest, rows).encode()
+    return lock.Model(digest=model_digest, config=hashlib.sha256(text).hexdigest(), versions=versions, beside=lying)

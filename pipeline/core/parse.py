@@ -68,7 +68,7 @@ def _models(built: tree.Tree, document: spec.Document | None, faults: list[tree.
         found = [
             *unresolved,
             *rules.model(entry, entries, built, path),
-            *rules.fields(entry, target, path),
+            *rules.fields(entry, entries, target, path),
             *tensors.faults(entry, path),
         ]
         faults += found
@@ -102,6 +102,8 @@ def _model(name: str, entry: spec.ModelEntry, versions: dict[int, spec.Version])
         version_policy=entry.version_policy,
         golden=entry.golden,
         config=entry.config,
+        warmup=spec.Warmup(data=entry.warmup) if isinstance(entry.warmup, str) else entry.warmup,
+        files={file: spec.Beside(path=each) if isinstance(each, str) else each for file, each in entry.files.items()},
     )
 
 

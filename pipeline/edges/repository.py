@@ -27,8 +27,10 @@ _CLAIM = re.compile(
     rb'key\s*:\s*"pipeline_digest"\s*[,;]?\s*value\s*:?\s*[{<]\s*string_value\s*:\s*"([0-9A-Za-z:_-]{1,128})"'
 )
 
-Entries = Callable[[int], Path]
-"""The store entry that the files of a version come from."""
+EMPTY = "folder"
+"""What stands for the digest of a folder without files."""
+Entries = Callable[[int | None], Path]
+"""The store entry that the files of a version come from; of None, those beside the config."""
 
 
 def observe(
@@ -64,7 +66,8 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
 def install(folder: Path, model: state.Model, config_text: str, entries: Entries, known: digests.Digests) -> Swap:
     """Makes the model's folder exactly `model.files`: fresh real copies, verified, exchanged for the old in one step.
 
-    `config_text` becomes `config.pbtxt`; a file `N/…` is copied from the store entry of version N. Every file is
+    `config_text` becomes `config.pbtxt`; a file `N/…` is copied from the store entry of version N, any other from
+    that of the files beside the config. Every file is
     0644 and every folder 0755, since a container's user reads them. Raises Unverified where a copy's bytes are not
     the expected ones, PipelineError where the disk refuses or the name is taken by something that is not ours; either
     way the old folder stands. The swap that is returned must be undone or forgotten.
@@ -74,9 +77,7 @@ def install(folder: Path, model: state.Model, config_text: str, entries: Entries
     with folders.stage(folder) as aside:
         files.write(aside / CONFIG, config_text.encode())
         for name in sorted(model.files.keys() - {CONFIG}):
-            version, _, inner = name.partition("/")
-            files.make_folder((aside / name).parent)
-            files.copy(entries(int(version)) / inner, aside / name)
+            _place_file(aside, name, model.files[name], entries)
         _stamp(aside, after=_newest(target))
         _verify(aside, model, known)
         folders.sync(aside)
@@ -87,6 +88,17 @@ def install(folder: Path, model: state.Model, config_text: str, entries: Entries
         old = files.temporary(folder)
         folders.publish(aside, old)
         return Swap(target=target, old=old)
+
+
+def _place_file(aside: Path, name: str, value: str, entries: Entries) -> None:
+    """Puts one file of a model where it belongs, or an empty folder."""
+    if value == EMPTY:
+        files.make_folder(aside / name)
+        return
+    version, _, inner = name.partition("/")
+    files.make_folder((aside / name).parent)
+    is_version = inner and version.isdecimal()
+    files.copy(entries(int(version)) / inner if is_version else entries(None) / name, aside / name)
 
 
 def remove(folder: Path, name: str) -> Swap:

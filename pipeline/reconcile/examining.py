@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pipeline.core import catalog, errors, findings, image, rules, spec, tree, yamltext
+from pipeline.core import catalog, errors, findings, image, spec, tree, yamltext
+from pipeline.core.rules import advice, newer
 from pipeline.edges import facts, files
 from pipeline.reconcile.site import Site
 
@@ -21,7 +22,7 @@ def examine(site: Site, name: str) -> tuple[findings.Finding, ...]:
     Raises InvalidSpec, with the warnings too, where what shall serve refuses a field.
     """
     built = yamltext.load(files.read(site.project.spec, _LIMIT) or b"", file=name)
-    faults = [*rules.advice(site.declared), *_newer(site.declared)]
+    faults = [*advice.told(site.declared), *_newer(site.declared)]
     found = [built.finding(fault) for fault in faults if fault.path[1] in site.chosen]
     start = findings.Where(file=name, line=1, column=1)
     ordered = tuple(sorted(found, key=lambda each: (each.where or start, each.rule, each.message)))
@@ -40,11 +41,11 @@ def _newer(declared: spec.Spec) -> Iterator[tree.Fault]:
     tag = image.tagged(reference.tag or "") if reference.repository == image.TRITON else None
     told: set[tree.Path] = set()
     if tag is not None and target.runtime != "embedded":
-        for fault in rules.newer(declared, known, tag.release, what=f"the image {tag.release}"):
+        for fault in newer.told(declared, known, tag.release, what=f"the image {tag.release}"):
             told.add(fault.path)
             yield fault
     severity = findings.Severity.ERROR if target.runtime == "embedded" else findings.Severity.WARNING
     if target.runtime != "docker":
-        for fault in rules.newer(declared, known, EMBEDDED, what=f"the embedded server, of {EMBEDDED},"):
+        for fault in newer.told(declared, known, EMBEDDED, what=f"the embedded server, of {EMBEDDED},"):
             if fault.path not in told:
                 yield msgspec.structs.replace(fault, severity=severity)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.core import config, findings, platforms, spec, tree
+from pipeline.core import backends, config, findings, spec, tree
 
 _READERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("optimization", "cuda"): ("tensorrt",),
@@ -24,7 +24,7 @@ _READERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("cc_model_filenames",): ("tensorrt", "tensorflow", "onnxruntime", "pytorch"),
 }
 """Fields that only these of NVIDIA's own backends read, as model_config.proto says."""
-_NVIDIAS = frozenset(platforms.FILES.values())
+_NVIDIAS = frozenset(backends.FILES.values())
 _PYTORCH = (
     "DISABLE_OPTIMIZED_EXECUTION",
     "INFERENCE_MODE",
@@ -38,13 +38,30 @@ _PYTORCH = (
 )
 
 
-def advice(declared: spec.Spec) -> Iterator[tree.Fault]:
+def told(declared: spec.Spec) -> Iterator[tree.Fault]:
     """What in the configs of a spec is to no purpose. The places are paths into its tree."""
     for name, model in declared.models.items():
+        if declared.target.runtime != "docker" and spec.has_folders(model):
+            yield from _arrays(name, model)
         for part in _PARTS:
             for fault in part(model):
                 where: tree.Path = ("models", name, "config", *fault.path)
                 yield msgspec.structs.replace(fault, path=where, severity=findings.Severity.WARNING)
+
+
+def _arrays(name: str, model: spec.Model) -> Iterator[tree.Fault]:
+    """Python code that passes numpy's arrays to Triton: measured, an array of a request came out as other numbers."""
+    said = config.model_config(model, digest=None)
+    files = {file for version in model.versions.values() if version.source.file for file in version.source.file.files}
+    if (backends.backend(said) or backends.FILES.get(backends.found(said, files), "")) == "python":
+        yield tree.Fault(
+            path=("models", name, "source"),
+            rule="numpy-arrays",
+            message="the embedded server's Python backend, built for numpy 1, passes arrays wrongly under numpy 2",
+            hint="let the model use np.from_dlpack and pb_utils.Tensor.from_dlpack, or serve it by docker only",
+            on_key=True,
+            severity=findings.Severity.WARNING,
+        )
 
 
 def _fault(rule: str, message: str, *steps: str | int, hint: str = "") -> tree.Fault:
@@ -110,7 +127,7 @@ def _samples(model: spec.Model) -> Iterator[tree.Fault]:
 
 def _backend(model: spec.Model) -> Iterator[tree.Fault]:
     """Fields that another of NVIDIA's backends reads, and parameters with a name that is almost one."""
-    backend = platforms.backend(config.model_config(model, digest=None))
+    backend = backends.backend(config.model_config(model, digest=None))
     for path, readers in _READERS.items():
         found: Any = model.config
         for step in path:

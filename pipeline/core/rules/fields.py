@@ -11,21 +11,24 @@ from typing import Any
 import msgspec
 
 from pipeline.core import config, fields, spec, tree
-from pipeline.core.rules import batching, instances, metrics, pytorch, samples, shapes, subject
+from pipeline.core.rules import asking, subject
 
-_PARTS: tuple[Callable[[subject.Subject], Iterator[tree.Fault]], ...] = (
-    batching.faults,
-    instances.faults,
-    samples.faults,
-    shapes.faults,
-    metrics.faults,
-    pytorch.faults,
-)
+Part = Callable[[subject.Subject], Iterator[tree.Fault]]
+
+_SCHEDULED = frozenset({"dynamic_batching", "sequence_batching", "response_cache"})
+_LYING = frozenset({"model_warmup", "sequence_batching", "parameters"})
 
 
-def faults(entry: spec.ModelEntry, target: spec.Target | None, path: tree.Path) -> Iterator[tree.Fault]:
-    """What is wrong with the further fields of a model and of its tensors."""
+def faults(
+    entry: spec.ModelEntry,
+    models: Mapping[str, spec.ModelEntry],
+    target: spec.Target | None,
+    path: tree.Path,
+) -> Iterator[tree.Fault]:
+    """What is wrong with the further fields of a model and of its tensors. `models` are all of the spec."""
     typed = {key: where for key, where in config.TYPED.items() if key not in subject.open_keys(entry)}
+    if entry.warmup is not None:
+        typed["model_warmup"] = "by `warmup` of the model"
     yield from _typed(entry, typed, path)
     rest = {key: value for key, value in entry.config.items() if key not in typed}
     wrong = [*_shapes(rest, path), *_tensors(entry, path)]
@@ -34,9 +37,49 @@ def faults(entry: spec.ModelEntry, target: spec.Target | None, path: tree.Path) 
         return
     broken = {fault.path[len(path) + 1] for fault in wrong}
     whole = {key: value for key, value in rest.items() if key not in broken}
-    model = subject.Subject(entry=msgspec.structs.replace(entry, config=whole), target=target, path=path)
-    for part in _PARTS:
+    entry = msgspec.structs.replace(entry, config=whole)
+    model = subject.Subject(entry=entry, target=target, path=path, models=models)
+    for part in _parts(model):
         yield from part(model)
+
+
+def _parts(model: subject.Subject) -> Iterator[Part]:
+    """The rules that a model has to do with, imported here: a plan would wait for those that no model needs."""
+    entry, said = model.entry, model.config.keys()
+    extras = any(tensor.config for tensors in (entry.inputs, entry.outputs) for tensor in tensors.values())
+    yield asking.faults
+    if said & _SCHEDULED:
+        from pipeline.core.rules import batching  # noqa: PLC0415
+
+        yield batching.faults
+    if "instance_group" in said:
+        from pipeline.core.rules import instances  # noqa: PLC0415
+
+        yield instances.faults
+    if "model_warmup" in said or entry.warmup is not None:
+        from pipeline.core.rules import samples  # noqa: PLC0415
+
+        yield samples.faults
+    if extras or said & {"batch_input", "batch_output"}:
+        from pipeline.core.rules import shapes  # noqa: PLC0415
+
+        yield shapes.faults
+    if "model_metrics" in said:
+        from pipeline.core.rules import metrics  # noqa: PLC0415
+
+        yield metrics.faults
+    if extras or said & {"sequence_batching", "parameters"}:
+        from pipeline.core.rules import pytorch  # noqa: PLC0415
+
+        yield pytorch.faults
+    if entry.source == "ensemble" or "ensemble_scheduling" in said:
+        from pipeline.core.rules import ensemble  # noqa: PLC0415
+
+        yield ensemble.faults
+    if entry.files or extras or said & _LYING or subject.is_finished(entry):
+        from pipeline.core.rules import beside  # noqa: PLC0415
+
+        yield from (beside.faults, beside.backend)
 
 
 def _typed(entry: spec.ModelEntry, typed: Mapping[str, str], path: tree.Path) -> Iterator[tree.Fault]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from pipeline.core import spec, tree
-from pipeline.core.rules import pytorch
+from pipeline.core.rules import subject
 
 _TRITON = "nvcr.io/nvidia/tritonserver"
 _IMAGE = re.compile(
@@ -18,6 +18,7 @@ _IMAGE = re.compile(
 )
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}")
 _WINDOWS = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
+_INTER_OP = "INTER_OP_THREAD_COUNT"
 _TOKENIZED = frozenset({"wheel", "path", "hub"})
 
 
@@ -27,10 +28,32 @@ def document(written: spec.Document | None, built: tree.Tree) -> Iterator[tree.F
     names = data.get("models")
     yield from _names(list(names) if isinstance(names, dict) else [], built)
     target = target_of(written, built)
-    yield from pytorch.together(written.models if written else {})
+    yield from _together(written.models if written else {})
     if target is not None:
         yield from _image(target.image)
         yield from _ports(target.ports)
+
+
+def _together(models: Mapping[str, spec.ModelEntry]) -> Iterator[tree.Fault]:
+    """Two models that set the threads between operators: the second to load would end NVIDIA's server."""
+    first = ""
+    for name, entry in models.items():
+        path: tree.Path = ("models", name)
+        model = subject.Subject(entry=entry, target=None, path=path)
+        if model.backend != "pytorch" or not _sets(entry):
+            continue
+        if first:
+            message = f"`{_INTER_OP}` is set by the model `{first}` already: a process can set it once"
+            hint = "NVIDIA's C++ server ends at the second: set it for one model only"
+            yield model.fault("inter-op-twice", message, "parameters", _INTER_OP, hint=hint, on_key=True)
+        first = first or name
+
+
+def _sets(entry: spec.ModelEntry) -> bool:
+    given = entry.config.get("parameters", {})
+    value = given.get(_INTER_OP, {}) if isinstance(given, dict) else {}
+    text = value.get("string_value") if isinstance(value, dict) else None
+    return isinstance(text, str) and text.isdecimal() and int(text) > 0
 
 
 def target_of(written: spec.Document | None, built: tree.Tree) -> spec.Target | None:
@@ -157,7 +180,8 @@ def _texts(
         message = "texts need an input whose argument is input_ids"
         yield tree.Fault(path=at, rule="golden-texts", message=message, hint="name one with `argument:`", on_key=True)
     owner = models.get(named) if named is not None else entry
-    if owner is not None and not set(spec.kinds(owner.source)) <= _TOKENIZED:
+    kinds = ("ensemble",) if owner is None or owner.source == "ensemble" else spec.kinds(owner.source)
+    if owner is not None and not set(kinds) <= _TOKENIZED:
         whose = f"the source of `{named}`" if named else "this model's source"
         message = f"texts need a tokenizer, and {whose} has none"
         hint = "name a model with a wheel, path or hub source as `golden.tokenizer`"

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.core import catalog, config, descriptors, spec, tree
 
 
-def newer(declared: spec.Spec, known: catalog.Catalog, release: str, *, what: str) -> Iterator[tree.Fault]:
+def told(declared: spec.Spec, known: catalog.Catalog, release: str, *, what: str) -> Iterator[tree.Fault]:
     """Every such field of a spec's models. `what` calls the release by its name: `the image 23.08`.
 
     Of a field whose first release is not known nothing is said, nor of what stands inside of one that was told.
@@ -16,6 +16,8 @@ def newer(declared: spec.Spec, known: catalog.Catalog, release: str, *, what: st
     messages = config.protobuf()
     for name, model in declared.models.items():
         found = [("config", *each) for each in _named(model.config, messages.ModelConfig.DESCRIPTOR, ())]
+        if model.warmup is not None and model.warmup.count > 1:
+            found.append(("warmup", ("count",), "ModelWarmup.count"))
         for part, kind in (("inputs", messages.ModelInput), ("outputs", messages.ModelOutput)):
             for tensor, each in getattr(model, part).items():
                 found.append((part, (tensor, "dtype"), f"DataType.TYPE_{each.dtype}"))

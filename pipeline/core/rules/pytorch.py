@@ -6,14 +6,10 @@ What does not parse is known to the embedded backend, which has NVIDIA's rules a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from pipeline.core import spec, tree
+from pipeline.core import tree
 from pipeline.core.rules import subject
-from pipeline.triton_backends.pytorch import parameters
-from pipeline.triton_backends.pytorch import rules as pytorch
-
-INTER_OP = "INTER_OP_THREAD_COUNT"
 
 
 def faults(model: subject.Subject) -> Iterator[tree.Fault]:
@@ -26,7 +22,18 @@ def faults(model: subject.Subject) -> Iterator[tree.Fault]:
             where = (*model.path, "inputs", name, "config", "optional")
             message = f"the pytorch backend refuses optional inputs, and `{name[:80]}` is one"
             yield tree.Fault(path=where, rule="optional-input", message=message, hint="remove it", on_key=True)
-    for key, value in model.config.get("parameters", {}).items():
+    yield from _parameters(model)
+
+
+def _parameters(model: subject.Subject) -> Iterator[tree.Fault]:
+    """Values that do not parse, in the backend's own words."""
+    given = model.config.get("parameters", {})
+    if not given:
+        return
+    from pipeline.triton_backends.pytorch import parameters  # noqa: PLC0415 - few models have parameters
+    from pipeline.triton_backends.pytorch import rules as pytorch  # noqa: PLC0415
+
+    for key, value in given.items():
         try:
             parameters.parse({"parameters": {key: value}})
         except pytorch.Refused as refused:
@@ -43,25 +50,3 @@ def _controls(model: subject.Subject) -> Iterator[tree.Fault]:
         if name and not re.fullmatch(r".+__[0-9]+", name):
             message = f"the control input `{name[:80]}` does not follow <name>__<index>, as the pytorch backend needs"
             yield model.fault("control-input", message, "sequence_batching", "control_input", index, "name")
-
-
-def together(models: Mapping[str, spec.ModelEntry]) -> Iterator[tree.Fault]:
-    """Two models that set the threads between operators: the second to load would end NVIDIA's server."""
-    first = ""
-    for name, entry in models.items():
-        path: tree.Path = ("models", name)
-        model = subject.Subject(entry=entry, target=None, path=path)
-        if model.backend != "pytorch" or not _sets(entry):
-            continue
-        if first:
-            message = f"`{INTER_OP}` is set by the model `{first}` already: a process can set it once"
-            hint = "NVIDIA's C++ server ends at the second: set it for one model only"
-            yield model.fault("inter-op-twice", message, "parameters", INTER_OP, hint=hint, on_key=True)
-        first = first or name
-
-
-def _sets(entry: spec.ModelEntry) -> bool:
-    given = entry.config.get("parameters", {})
-    value = given.get(INTER_OP, {}) if isinstance(given, dict) else {}
-    text = value.get("string_value") if isinstance(value, dict) else None
-    return isinstance(text, str) and text.isdecimal() and int(text) > 0

@@ -16,6 +16,8 @@ _DATA = ("zero_data", "random_data", "input_data_file")
 
 def faults(model: subject.Subject) -> Iterator[tree.Fault]:
     """What would make a load fail."""
+    if model.entry.warmup is not None:
+        yield from _typed(model, model.entry.warmup)
     for index, sample in subject.lists(model.config, "model_warmup"):
         at = ("model_warmup", index)
         yield from _batch(model, sample, at)
@@ -32,6 +34,34 @@ def faults(model: subject.Subject) -> Iterator[tree.Fault]:
                 message = f"the model has no input `{name[:80]}`"
                 yield model.fault("warmup-input", message, *where, hint=hint, on_key=True)
         yield from _missing(model, inputs, at)
+
+
+def _typed(model: subject.Subject, wanted: spec.Warmup | str) -> Iterator[tree.Fault]:
+    """A warm-up whose samples the pipeline makes: it must be able to."""
+    at = (*model.path, "warmup")
+    data = wanted if isinstance(wanted, str) else wanted.data
+    if "sequence_batching" in model.config:
+        message = "a sequence's requests have control inputs, which the samples would lack"
+        hint = "write config.model_warmup, with a sample for each request of a sequence"
+        yield tree.Fault(path=at, rule="warmup-sequence", message=message, hint=hint)
+    if data == "goldens" and model.entry.golden.none is not None:
+        message = "there are no goldens to warm up with"
+        yield tree.Fault(path=at, rule="warmup-goldens", message=message, hint="take `zeros` or `random`")
+    for name, tensor in model.entry.inputs.items():
+        if data == "goldens" and tensor.dtype == "STRING":
+            message = f"`{name[:80]}` is text, of which no row can be taken"
+            yield tree.Fault(path=at, rule="warmup-goldens", message=message, hint="take `zeros`")
+        axes = [size for size in tensor.shape if isinstance(size, str) and size != spec.BATCH]
+        free = [axis for axis in axes if axis not in model.entry.axes]
+        if data != "goldens" and free:
+            message = f"`{name[:80]}` may have any size along `{free[0]}`, so nobody can say how large a sample is"
+            yield tree.Fault(path=at, rule="warmup-size", message=message, hint=f"give `{free[0]}` bounds in `axes`")
+    sizes = wanted.batches or () if isinstance(wanted, spec.Warmup) else ()
+    most = max(model.entry.max_batch_size, 1)
+    for index, size in enumerate(sizes):
+        if isinstance(size, int) and size > most:
+            message = f"the batch {size} is above {most}, the most that the model takes"
+            yield tree.Fault(path=(*at, "batches", index), rule="warmup-batch", message=message)
 
 
 def _controls(model: subject.Subject) -> set[str]:

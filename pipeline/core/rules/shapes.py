@@ -39,7 +39,10 @@ def _tensor(model: subject.Subject, tensor: spec.Input | spec.Output, at: tree.P
         if said.get(field) and model.backend != "tensorrt":
             message = f"`{field}` is TensorRT's, and the backend is {model.backend}"
             yield tree.Fault(path=(*at, field), rule="tensor-format", message=message, hint="remove it", on_key=True)
-    if "reshape" in said:
+    if "reshape" in said and not subject.is_finished(model.entry):
+        message = "an export takes and gives the declared shape, so nothing must be reshaped"
+        yield tree.Fault(path=(*at, "reshape"), rule="reshape", message=message, hint="remove it", on_key=True)
+    elif "reshape" in said:
         yield from _reshape(model, dims, said["reshape"].get("shape", []), (*at, "reshape"))
 
 

@@ -53,6 +53,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     `python` is the interpreter of the torch environment, `backends` the folder that backend directories are made in,
     `stop_timeout` the seconds that a stopping server leaves to requests in flight. A `shared` server lets another of
     the same user listen on its HTTP and gRPC ports, so that `handover` can replace it; not part of the fingerprint.
+    `foreign` says that models bring files of their own, Python code perhaps: no bytecode may be written beside it.
     """
 
     repository: Path
@@ -62,6 +63,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     stop_timeout: float = 30.0
     shared: bool = True
+    foreign: bool = False
 
 
 def fingerprint(launch: Launch) -> str:
@@ -76,6 +78,7 @@ def fingerprint(launch: Launch) -> str:
             "memory": _MEMORY,
             "backend": {name: _digest(path) for name, path in toolkit.ours().items()},
             "installed": _installed(launch.python),
+            **({"foreign": True} if launch.foreign else {}),
         }
     )
 
@@ -98,14 +101,15 @@ def command(launch: Launch, *, server: Path, backends: Path, nonce: str) -> list
     ]
 
 
-def environment(python: Path, libraries: tuple[Path, ...]) -> dict[str, str]:
-    """The server's whole environment. Triton's stub takes the Python environment of the first `python3` on PATH."""
+def environment(programs: Path, libraries: tuple[Path, ...]) -> dict[str, str]:
+    """The server's whole environment. Triton's stub takes the Python environment of the first `python3` on PATH: it is
+    in `programs`."""
     passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
     return (
         passed
         | _MEMORY
         | {
-            "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
             "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries),
         }
     )

@@ -16,7 +16,7 @@ import msgspec
 from pipeline import edges
 from pipeline.core import errors
 from pipeline.edges import files
-from pipeline.edges.embedded import launch, log, ports, record, toolkit
+from pipeline.edges.embedded import launch, log, ports, record, toolkit, unwritten
 
 _SHARED = Path("/dev/shm")  # noqa: S108 - where Triton's Python backend keeps its regions
 _SLACK = 10.0
@@ -38,6 +38,7 @@ def start(wanted: launch.Launch, *, run: Path, say: edges.Say, beside: record.Ru
     kit = toolkit.find(wanted.python)
     _check_python(wanted.python)
     backends = toolkit.backends(wanted.backends, wanted.python)
+    programs = unwritten.environment(wanted.backends, wanted.python) if wanted.foreign else wanted.python.parent
     ports.check(wanted.ports, launch.ADDRESS, beside.pid if beside else None)
     nonce = secrets.token_hex(16)
     intent = record.Record(
@@ -47,7 +48,7 @@ def start(wanted: launch.Launch, *, run: Path, say: edges.Say, beside: record.Ru
     record.write(run, intent)
     try:
         words = launch.command(wanted, server=kit.server, backends=backends, nonce=nonce)
-        pid = _spawn(words, launch.environment(wanted.python, kit.libraries), run=run, folder=backends)
+        pid = _spawn(words, launch.environment(programs, kit.libraries), run=run, folder=backends)
         found = record.process(pid)
         record.write(run, msgspec.structs.replace(intent, pid=pid, started=found.started if found else 0))
         running = record.find(run)

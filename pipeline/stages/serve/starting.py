@@ -25,6 +25,7 @@ def launch(project: edges.Project, declared: spec.Spec, python: Path) -> embedde
         ports=declared.target.ports,
         models=tuple(sorted(declared.models)),
         stop_timeout=declared.target.stop_timeout,
+        foreign=any(spec.has_folders(model) for model in declared.models.values()),
     )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core import catalog, findings, parse, rules, tree, yamltext
+from pipeline.core import catalog, findings, parse, tree, yamltext
+from pipeline.core.rules import advice, newer
 from pipeline.edges import facts
 
 SPECS = Path(__file__).parents[1] / "specs"
@@ -25,16 +26,16 @@ def told(path: Path, faults: list[tree.Fault]) -> list[str]:
     ]
 
 
-def newer(path: Path, release: str) -> list[tree.Fault]:
+def later(path: Path, release: str) -> list[tree.Fault]:
     """What came after the release."""
     declared = parse.parse_spec(path.read_bytes(), file=path.name)
-    return list(rules.newer(declared, KNOWN, release, what=f"the image {release}"))
+    return list(newer.told(declared, KNOWN, release, what=f"the image {release}"))
 
 
 def test_what_does_nothing_is_warned_of() -> None:
     """Each field that Triton accepts to no purpose has a warning with its line."""
     path = SPECS / "warned/settings.yaml"
-    found = list(rules.advice(parse.parse_spec(path.read_bytes(), file=path.name)))
+    found = list(advice.told(parse.parse_spec(path.read_bytes(), file=path.name)))
     assert told(path, found) == path.with_suffix(".expected.txt").read_text(encoding="utf-8").splitlines()
     assert {each.severity for each in found} == {findings.Severity.WARNING}
 
@@ -43,13 +44,13 @@ def test_what_does_nothing_is_warned_of() -> None:
 def test_good_specs_have_no_warning(name: str) -> None:
     """A spec without such fields has none."""
     path = SPECS / f"good/{name}.yaml"
-    assert list(rules.advice(parse.parse_spec(path.read_bytes(), file=path.name))) == []
+    assert list(advice.told(parse.parse_spec(path.read_bytes(), file=path.name))) == []
 
 
 def test_a_field_that_came_later_is_told() -> None:
     """Each field and each value of an enum that the release has not, once, with the first release that has it."""
     path = SPECS / "warned/newer.yaml"
-    found = newer(path, "22.01")
+    found = later(path, "22.01")
     assert told(path, found) == path.with_suffix(".expected.txt").read_text(encoding="utf-8").splitlines()
     assert all("tritonclient" in each.source for each in found)
 
@@ -58,10 +59,10 @@ def test_a_later_release_has_them() -> None:
     """Release by release there are fewer, the first one that has a field included, and none in the end."""
     path = SPECS / "warned/newer.yaml"
     releases = ("22.01", "22.03", "22.07", "23.08", "23.11", "24.01", "24.08", "24.10", "24.11", "26.10")
-    assert [len(newer(path, each)) for each in releases] == [8, 7, 6, 5, 4, 3, 1, 1, 0, 0]
+    assert [len(later(path, each)) for each in releases] == [8, 7, 6, 5, 4, 3, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("release", ["", "latest", "??"])
 def test_nothing_is_told_of_an_unknown_release(release: str) -> None:
     """Where the release is not known, nobody can say what it lacks."""
-    assert newer(SPECS / "warned/newer.yaml", release) == []
+    assert later(SPECS / "warned/newer.yaml", release) == []
