@@ -40,8 +40,9 @@ HEADER = """\
 PENDING = (0, 2)
 GENERATE = """
 from pathlib import Path
-from pipeline.core import documents, schema
-made = schema.document_schema()
+from pipeline.core import catalog, config_schema, documents, schema
+from pipeline.edges import facts
+made = config_schema.document_schema(catalog.parse(facts.model_config()))
 Path("schemas/pipeline.schema.json").write_text(schema.dump(made))
 Path("docs/spec.md").write_text(schema.spec_reference(made))
 for name, found in documents.schemas().items():
