@@ -27,12 +27,14 @@ GROUPS = {
     "torch": ("torch",),
     "onnx": ("torch", "onnx"),
     "openvino": ("torch", "openvino"),
-    "dev": ("torch", "onnx", "openvino", "dev", "nox"),
+    "tensorflow": ("torch", "tensorflow"),
+    "dev": ("torch", "onnx", "openvino", "tensorflow", "dev", "nox"),
     "nox": ("nox",),
     "benchmarks": ("benchmarks",),
 }
 ALONE = {"nox", "benchmarks"}  # these have nothing of the program in them
-PARTS = {"onnx": "torch", "openvino": "torch"}  # these are added to another's environment: one interpreter serves all
+# These are added to another's environment: one interpreter serves all.
+PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch"}
 HEADER = """\
 # Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
 # The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt

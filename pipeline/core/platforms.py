@@ -27,7 +27,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     are config fields that exports get, unless the spec has them itself, `batching` those where Triton batches. A
     `positional` backend takes names `<any>__<n>` for positions, and controls of sequences by no other name. Triton
     itself makes `instances` of a model on a CPU where the config says no number. The rest is what a backend cannot do:
-    its tensors have no other `names` than `<name>__<n>`, its largest batch is `batches`, it has no `sequences`.
+    its tensors have no other `names` than `<name>__<n>`, its largest batch is `batches`, it has no `sequences`. Where
+    `sources` are named, it is made of those alone.
     """
 
     format: Format
@@ -45,6 +46,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     instances: int = 1
     batches: int | None = None
     sequences: bool = True
+    sources: tuple[str, ...] = ()
 
 
 _AT_LOAD = "Triton's {} backend refuses it at load"
@@ -101,7 +103,17 @@ AOTI = Platform(
 )
 
 SAVEDMODEL = Platform(
-    format="tensorflow", platform="tensorflow_savedmodel", backend="tensorflow", filename="model.savedmodel"
+    format="tensorflow",
+    platform="tensorflow_savedmodel",
+    backend="tensorflow",
+    filename="model.savedmodel",
+    groups=("tensorflow",),
+    shaping=("keras", "tensorflow-cpu"),
+    serving=("tensorflow-cpu",),
+    refused={"BF16": _AT_LOAD.format("tensorflow"), **_NO_TEXT},
+    defaults={"instance_group": [{"count": 1}]},
+    instances=2,
+    sources=("factory",),
 )
 
 METHODS: dict[str, Platform] = {
@@ -110,12 +122,13 @@ METHODS: dict[str, Platform] = {
     "onnx": ONNX,
     "openvino": OPENVINO,
     "aoti": AOTI,
+    "savedmodel": SAVEDMODEL,
 }
 """What each export method makes."""
 
 KNOWN = (
     SAVEDMODEL,
-    Platform(format="tensorflow", platform="tensorflow_graphdef", backend="tensorflow", filename="model.graphdef"),
+    msgspec.structs.replace(SAVEDMODEL, platform="tensorflow_graphdef", filename="model.graphdef"),
     Platform(format="tensorrt", platform="tensorrt_plan", backend="tensorrt", filename="model.plan"),
     ONNX,
     OPENVINO,

@@ -139,12 +139,17 @@ def _export(
         hint = "add `export: trace` to the model"
         return None, [tree.Fault(path=at[:-2], rule="missing-key", message=message, hint=hint, on_key=True)]
     made = spec.Export(method=export) if isinstance(export, str) else export
-    faults = list(_options(made, (*at, "export") if override.export is not None else (*at[:-2], "export")))
+    faults = list(_options(made, source, (*at, "export") if override.export is not None else (*at[:-2], "export")))
     return (None if faults else made), faults
 
 
-def _options(export: spec.Export, path: tree.Path) -> Iterator[tree.Fault]:
-    """An option that the method does not have is a mistake, not something to pass over."""
+def _options(export: spec.Export, source: spec.Source, path: tree.Path) -> Iterator[tree.Fault]:
+    """An option that the method does not have is a mistake, not something to pass over; so is a source that it cannot
+    take."""
+    wanted = platforms.METHODS[export.method].sources
+    if wanted and spec.kind(source) not in wanted:
+        message = f"`{export.method}` is made of a `{wanted[0]}` source, and this is a `{spec.kind(source)}`"
+        yield tree.Fault(path=path, rule="export-source", message=message, hint="choose another `export`", on_key=True)
     if export.opset is not None and platforms.METHODS[export.method].format != "onnx":
         message = f"`opset` is ONNX's: `{export.method}` has none"
         yield tree.Fault(path=(*path, "opset"), rule="export-option", message=message, hint="remove it", on_key=True)

@@ -22,7 +22,7 @@ from pipeline.core.spec.source import Source
 from pipeline.core.spec.target import Target
 from pipeline.core.spec.tensor import Axis, Input, Output, Tolerance
 
-Method = Literal["trace", "script", "onnx", "openvino", "aoti"]
+Method = Literal["trace", "script", "onnx", "openvino", "aoti", "savedmodel"]
 
 
 class Export(Node, frozen=True, kw_only=True):
@@ -32,7 +32,8 @@ class Export(Node, frozen=True, kw_only=True):
         Method,
         Meta(
             description="`trace` records one run, `script` compiles the code: TorchScript both. `onnx`: torch.export's "
-            "graph as ONNX. `openvino`: the same as OpenVINO's IR. `aoti`: the same compiled by AOTInductor.",
+            "graph as ONNX. `openvino`: the same as OpenVINO's IR. `aoti`: the same compiled by AOTInductor. "
+            "`savedmodel`: a Keras or TensorFlow model of a `factory`.",
             examples=["trace"],
         ),
     ]

@@ -113,13 +113,13 @@ class HubSource(Node, frozen=True, kw_only=True):
 
 
 class FactorySource(Node, frozen=True, kw_only=True):
-    """Any `torch.nn.Module`, made by a function of your own repository."""
+    """Any `torch.nn.Module`, or a Keras or TensorFlow model, made by a function of your own repository."""
 
     callable: Annotated[
         str,
         Meta(
             pattern=CALLABLE,
-            description="`module:function`; the function returns the module. The module's file, and the files of your "
+            description="`module:function`; the function returns the model. The module's file, and the files of your "
             "repository that it imports, are part of the build key.",
             examples=["models.ranker:build"],
         ),
