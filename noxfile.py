@@ -69,6 +69,12 @@ def validate(session: nox.Session) -> None:
 
 
 @nox.session
+def adopt(session: nox.Session) -> None:
+    """Make a spec of a model repository: nox -s adopt -- old_repository --out pipeline.yaml"""
+    pipeline(session, "adopt")
+
+
+@nox.session
 def plan(session: nox.Session) -> None:
     """Show what would change, and change nothing: nox -s plan -- --out plan.json"""
     pipeline(session, "plan", codes=PENDING)

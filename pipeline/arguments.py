@@ -26,6 +26,7 @@ examples:
 
 COMMANDS = {
     "validate": "check the spec, every fault at once",
+    "adopt": "make a spec of a model repository that is there, so that nothing in it changes",
     "plan": "show what would change, and change nothing (exit 2 when something would)",
     "lock": "build what is missing, and pin sources, artifacts and goldens in pipeline.lock",
     "export": "the same as lock: an artifact counts when it is pinned",
@@ -60,7 +61,12 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
         {"apply", "watch", "needs"},
         {"action": "store_true", "help": "let an older release be applied again"},
     ),
-    "--out": ({"plan"}, {"metavar": "FILE", "help": "save the plan, for `apply FILE`"}),
+    "--out": (
+        {"plan", "adopt"},
+        {"metavar": "FILE", "help": "write it to a file: a plan, for `apply FILE`, or a new spec"},
+    ),
+    "folder": ({"adopt"}, {"metavar": "DIR", "help": "the model repository, somewhere in the project's folder"}),
+    "--image": ({"adopt"}, {"metavar": "IMAGE", "help": "the Triton image that serves it"}),
     "plan": ({"apply"}, {"nargs": "?", "metavar": "PLAN", "help": "a saved plan: exactly that is done, or nothing"}),
     "release": (
         {"rollback"},
@@ -71,6 +77,7 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
 """Options of some commands only: which, and how argparse takes them."""
 
 _EXAMPLES = {
+    "adopt": "adopt old_repository --image nvcr.io/nvidia/tritonserver:24.10-py3 --out pipeline.yaml",
     "plan": "plan --out plan.json && apply plan.json",
     "apply": "apply --model bert",
     "rollback": "rollback 3",

@@ -98,7 +98,7 @@ def _site(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
 
 def _located(options: argparse.Namespace, error: errors.PipelineError) -> errors.PipelineError:
     """The error with the spec's lines, where its findings are about a model."""
-    if any(found.model and not found.where for found in error.findings):
+    if options.command != "adopt" and any(found.model and not found.where for found in error.findings):
         error.findings = reconcile.locate(_project(options), options.spec, error.findings)
     return error
 
@@ -115,6 +115,14 @@ def _validate(options: argparse.Namespace, screen: Screen) -> int:
     versions = sum(len(model.versions) for model in site.declared.models.values())
     text = f"{options.spec} is valid: {len(site.declared.models)} models, {versions} versions.\n"
     screen.show(text, {"valid": True, "models": sorted(site.declared.models), "warnings": found})
+    return errors.Exit.FINE
+
+
+def _adopt(options: argparse.Namespace, screen: Screen) -> int:
+    wanted = reconcile.Wanted(out=options.out, image=options.image, models=tuple(options.model))
+    made = reconcile.adopt(_project(options), Path(options.folder), wanted, say=screen.say)
+    wrote = f"Wrote {options.out}, which has {len(made.models)} models: `plan` shows that nothing in them changes.\n"
+    screen.show(wrote if options.out else made.text, {"spec": made.text, "models": made.models})
     return errors.Exit.FINE
 
 
@@ -262,6 +270,7 @@ def _down(options: argparse.Namespace, screen: Screen) -> int:
 
 _COMMANDS: dict[str, Command] = {
     "validate": _validate,
+    "adopt": _adopt,
     "plan": _plan,
     "lock": _export,
     "export": _export,

@@ -92,6 +92,8 @@ def merge(base: dict[str, Any], override: dict[str, Any], *, kind: str) -> dict[
     if kind not in override:
         return dict(override)
     own = override[kind]
+    if kind == "file" and isinstance(own, dict) and "path" in own:
+        return dict(override)  # another file has other digests: none of the first one's may stay
     if isinstance(own, str):
         own = {"callable" if kind == "factory" else "folder": own} if kind in {"factory", "path"} else own
     return {**override, kind: _deep(base[kind], own)}

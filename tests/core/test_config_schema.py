@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.core import catalog, config, config_schema, descriptors, errors, fields
 from pipeline.edges import facts
-from tests import configs
+from tests import any_config
 from tests.core import test_fields
 
 KNOWN = catalog.parse(facts.model_config())
@@ -56,7 +56,7 @@ def test_every_field_is_in_the_schema(kind: Any) -> None:
         assert all([first, second] in pairs for n, first in enumerate(names) for second in names[n + 1 :])
 
 
-@hypothesis.given(configs.messages(CONFIG))
+@hypothesis.given(any_config.messages(CONFIG))
 @hypothesis.settings(max_examples=200, deadline=None)
 def test_any_config_is_accepted(data: dict[str, Any]) -> None:
     """Whatever the protobuf holds, the schema and the judge of fields let pass, and it comes back out of the text."""
