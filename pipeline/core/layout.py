@@ -10,6 +10,9 @@ import msgspec
 from pipeline.core import build, config, errors, formats, lock, matrix, platforms, spec, state
 
 CONFIG = "config.pbtxt"
+CAPABILITY = "compute_capability"
+"""Where the lock's toolchain has the GPU that TensorRT's engines are made on."""
+
 EMBEDDED = "configs/embedded.pbtxt"
 """What the embedded server reads in place of config.pbtxt, where it is there."""
 
@@ -21,11 +24,13 @@ At = tuple[str, int]
 
 class Makers(msgspec.Struct, frozen=True, kw_only=True):
     """What artifacts are made with: the code version of each export method (of None: of adopted files), the versions
-    of the libraries that shape each format's bytes, and the row of the image that they are for, where it is known."""
+    of the libraries that shape each format's bytes, and the row of the image that they are for, where it is known.
+    `capability` is that of the GPU that TensorRT's engines are made on, empty where there is none."""
 
     codes: Mapping[str | None, int]
     toolchains: Mapping[platforms.Format, dict[str, str]]
     row: matrix.Row | None
+    capability: str = ""
 
 
 def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: Makers) -> dict[At, build.Build]:
@@ -47,10 +52,19 @@ def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: M
             exporter=makers.codes[version.export.method if version.export else None],
             opset=_written(version, makers.row)[0],
             ir=_written(version, makers.row)[1],
+            engine=_engine(declared.target.image, version, makers),
         )
         for model in declared.models.values()
         for number, version in model.versions.items()
     }
+
+
+def _engine(image: str, version: spec.Version, makers: Makers) -> build.Engine | None:
+    """What a TensorRT engine is made for; where the image's TensorRT is not known, its name stands for that."""
+    if version.export is None or platforms.of(version).format != "tensorrt":
+        return None
+    known = makers.row.tensorrt if makers.row else None
+    return build.Engine(tensorrt=known or image, capability=makers.capability, image=image)
 
 
 def _written(version: spec.Version, row: matrix.Row | None) -> tuple[int | None, int | None]:
@@ -74,6 +88,7 @@ def artifacts(declared: spec.Spec, *, torch: str | None, row: matrix.Row | None)
             model=name,
             version=number,
             torch=torch if version.export else None,
+            tensorrt=row.tensorrt if row and version.export else None,
             opset=_written(version, row)[0],
             ir=11 if version.export and version.export.method == "openvino" else _written(version, row)[1],
         )
@@ -178,6 +193,9 @@ def next_lock(
     """The lock after every build is there; models in `kept` stay as they are."""
     models: dict[str, lock.Model] = dict(kept)
     toolchain = {name: version for each in made.values() for name, version in each.toolchain.items()}
+    engines = [each.engine for each in made.values() if each.engine]
+    if engines:
+        toolchain |= {"tensorrt": engines[0].tensorrt, CAPABILITY: engines[0].capability}
     for name, model in declared.models.items():
         if name in kept:
             continue

@@ -27,7 +27,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     `positional` backend takes names `<any>__<n>` for positions, and controls of sequences by no other name. Triton
     itself makes `instances` of a model on a CPU where the config says no number. The rest is what a backend cannot do:
     its tensors have no other `names` than `<name>__<n>`, its largest batch is `batches`, it has no `sequences`. Where
-    `sources` are named, it is made of those alone.
+    `sources` are named, it is made of those alone. What is not `embedded` needs NVIDIA's image, and a GPU.
     """
 
     format: Format
@@ -46,6 +46,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     batches: int | None = None
     sequences: bool = True
     sources: tuple[str, ...] = ()
+    embedded: bool = True
 
 
 _AT_LOAD = "Triton's {} backend refuses it at load"
@@ -115,6 +116,17 @@ SAVEDMODEL = Platform(
     sources=("factory",),
 )
 
+TENSORRT = Platform(
+    format="tensorrt",
+    platform="tensorrt_plan",
+    backend="tensorrt",
+    filename="model.plan",
+    groups=("onnx",),
+    shaping=("onnx", "onnx-ir", "onnxscript"),
+    refused={**dict.fromkeys(("UINT16", "UINT32", "UINT64", "FP64"), _AT_LOAD.format("tensorrt")), **_NO_TEXT},
+    embedded=False,
+)
+
 METHODS: dict[str, Platform] = {
     "trace": TORCHSCRIPT,
     "script": TORCHSCRIPT,
@@ -122,10 +134,21 @@ METHODS: dict[str, Platform] = {
     "openvino": OPENVINO,
     "aoti": AOTI,
     "savedmodel": SAVEDMODEL,
+    "tensorrt": TENSORRT,
 }
 """What each export method makes."""
 
-_SUFFIXES = {".pt": TORCHSCRIPT, ".onnx": ONNX, ".xml": OPENVINO, ".pt2": AOTI}
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "trace": ("fp16", "bf16", "int8"),
+    "script": ("fp16", "bf16", "int8"),
+    "onnx": ("fp16", "int8"),
+    "openvino": ("fp16",),
+    "aoti": ("fp16", "bf16"),
+    "tensorrt": ("fp16", "bf16"),
+}
+"""What each export method can compute with, beside fp32."""
+
+_SUFFIXES = {".pt": TORCHSCRIPT, ".onnx": ONNX, ".xml": OPENVINO, ".pt2": AOTI, ".plan": TENSORRT}
 """What a finished file is, by the end of its name."""
 
 

@@ -12,6 +12,7 @@ from pipeline.core import (
     config,
     diff,
     errors,
+    gpu,
     layout,
     lock,
     matrix,
@@ -20,10 +21,13 @@ from pipeline.core import (
     spec,
     state,
 )
-from pipeline.edges import embedded, environments, exporters, facts, repository, sources
+from pipeline.edges import embedded, environments, exporters, facts, machine, repository, sources
 from pipeline.reconcile.site import Site
 from pipeline.stages import observe as observing
 from pipeline.stages import serve as serving
+
+_SMI = 5.0
+"""Seconds that `nvidia-smi` has to tell the GPU."""
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,18 +67,31 @@ def _makers(site: Site) -> layout.Makers:
         for model in site.declared.models.values()
         for version in model.versions.values()
     }
-    rows = matrix.parse(facts.releases()) if {"onnx", "openvino"} & found.keys() else ()
+    rows = matrix.parse(facts.releases()) if {"onnx", "openvino", "tensorrt"} & found.keys() else ()
     return layout.Makers(
         codes=exporters.codes(),
         toolchains={name: environments.toolchain(site.project.root, each) for name, each in found.items()},
         row=compat.find(site.declared.target.image, rows) if rows else None,
+        capability=_capability(site.locked) if "tensorrt" in found else "",
     )
 
 
+def _capability(locked: lock.Lock | None) -> str:
+    """The compute capability of this machine's GPU; where it has none, of the one that the lock's engines are for."""
+    driver = machine.driver(_SMI)
+    known = [each.capability or gpu.capability(each.name) or "" for each in driver.gpus]
+    return known[0] if known else locked.toolchain.get(layout.CAPABILITY, "") if locked else ""
+
+
 def goal(site: Site, made: dict[layout.At, build.Build] | None = None) -> Goal:
-    """What the spec asks for, as far as it is known before the missing artifacts are built."""
-    keys = {at: build.key(each) for at, each in (made or builds(site)).items()}
-    return _goal(site, site.declared, site.locked, keys)
+    """What the spec asks for, as far as it is known before the missing artifacts are built.
+
+    A model that is left out and that nothing is locked of is no part of it: there is nothing of it to be served.
+    """
+    known = site.chosen | (site.locked.models.keys() if site.locked else set())
+    models = {name: model for name, model in site.declared.models.items() if name in known}
+    keys = {at: build.key(each) for at, each in (made or builds(site)).items() if at[0] in models}
+    return _goal(site, msgspec.structs.replace(site.declared, models=models), site.locked, keys)
 
 
 def goal_of(site: Site, chosen: release.Release) -> Goal:

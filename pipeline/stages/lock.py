@@ -29,7 +29,7 @@ def propose(  # noqa: PLR0913 - old and new of one thing each
     accept: bool,
     kept: frozenset[str] = frozenset(),
 ) -> locking.Lock:
-    """The new lock, which is not written yet. Models in `kept` stay as the old lock has them.
+    """The new lock, which is not written yet. Models in `kept` stay as the old lock has them, or out of it.
 
     Raises Unverified where a rebuild is not what the lock says, or where a golden changed and `accept` is False.
     """
@@ -44,7 +44,9 @@ def propose(  # noqa: PLR0913 - old and new of one thing each
         msg = "goldens changed" if changed else "a rebuild does not give what the lock says"
         hint = "Look at the numbers. If the change is meant: `lock --accept-goldens`." if changed else _DIFFERS
         raise errors.Unverified(msg, hint=hint, found=found)
-    new = layout.next_lock(declared, made, built, kept=_kept(old, kept))
+    known = _kept(old, kept)
+    asked = {name: model for name, model in declared.models.items() if name in known or name not in kept}
+    new = layout.next_lock(msgspec.structs.replace(declared, models=asked), made, built, kept=known)
     return msgspec.structs.replace(new, digest=locking.root(new))
 
 

@@ -100,6 +100,9 @@ class _Asker:
 
     def __init__(self, project: edges.Project, model: spec.Model, version: int, server: Server, rules: Rules) -> None:
         self.project, self.model, self.version, self.server, self.rules = project, model, version, server, rules
+        export = model.versions[version].export
+        self.outputs = spec.judged(model.outputs, export)
+        self.lower = export is not None and export.precision != "fp32"
 
     def all(self, golden: dict[int, tuple[Arrays, Arrays]]) -> Iterator[report.Case]:
         """Every golden over every protocol; after one that had no answer in time, none."""
@@ -129,7 +132,7 @@ class _Asker:
 
     def _asked(self, port: int, given: Arrays, expected: Arrays, got: Arrays) -> failures.Asked:
         default = self.model.golden.tolerance
-        tolerances = {name: output.tolerance or default for name, output in self.model.outputs.items()}
+        tolerances = {name: output.tolerance or default for name, output in self.outputs.items()}
         return failures.Asked(port=port, tolerances=tolerances, inputs=given, expected=expected, got=got)
 
     def _repeat(
@@ -149,9 +152,12 @@ class _Asker:
                 return failed, {}
             slowest = max(slowest, (time.perf_counter() - began) * 1000)
             case = msgspec.structs.replace(case, milliseconds=round(slowest, 3), repeats=count)
-            wrong = compare.answers(expected, got, self.model.outputs, self.model.golden.tolerance)
+            wrong = compare.answers(expected, got, self.outputs, self.model.golden.tolerance)
             if wrong:
                 return msgspec.structs.replace(case, outcome="failed", mismatches=wrong), got
+        if self.lower:
+            losses = [compare.loss(name, [expected[name]], [got[name]]) for name in sorted(expected)]
+            case = msgspec.structs.replace(case, losses=tuple(each for each in losses if each is not None))
         return case, got
 
 

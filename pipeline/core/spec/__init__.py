@@ -20,8 +20,8 @@ from pipeline.core.spec.base import (
     Sha256,
     Size,
 )
-from pipeline.core.spec.document import Document, Export, Golden, Method, ModelEntry, Override, VersionPolicy
-from pipeline.core.spec.resolved import Model, Spec, Version, batches, kind, kinds, served_versions
+from pipeline.core.spec.document import Document, Export, Golden, Method, ModelEntry, Override, Precision, VersionPolicy
+from pipeline.core.spec.resolved import Model, Spec, Version, batches, judged, kind, kinds, served_versions
 from pipeline.core.spec.source import (
     ConfigSource,
     FactorySource,
@@ -62,6 +62,7 @@ __all__ = [
     "PathSource",
     "Port",
     "Ports",
+    "Precision",
     "Seconds",
     "Sha256",
     "Shape",
@@ -76,6 +77,7 @@ __all__ = [
     "VersionPolicy",
     "WheelSource",
     "batches",
+    "judged",
     "kind",
     "kinds",
     "served_versions",

@@ -35,6 +35,7 @@ def export(module: torch.nn.Module, example: Arrays, made: build.Build, folder: 
     image's OpenVINO does not have."""
     import openvino  # noqa: PLC0415
 
+    half = made.export is not None and made.export.precision == "fp16"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".onnx-") as aside:
         onnx.write(onnx.graph(module, example, made, opset=_ONNX[0], ir=_ONNX[1]), Path(aside))
         try:
@@ -44,7 +45,7 @@ def export(module: torch.nn.Module, example: Arrays, made: build.Build, folder: 
             msg = f"OpenVINO cannot convert the model: {lines[0] if lines else type(error).__name__}"
             raise errors.PipelineError(msg, hint="Use `export: onnx`.", details=lines[1:16]) from error
         _name(model)
-        openvino.save_model(model, str(folder / ARCHIVE), compress_to_fp16=False)
+        openvino.save_model(model, str(folder / ARCHIVE), compress_to_fp16=half)
     graph = ET.parse(folder / ARCHIVE)  # noqa: S314 - written a line above
     _check_operators(graph, made)
     _clear(graph, folder / ARCHIVE)

@@ -4,6 +4,7 @@ Other rooms import this package, not its parts: `probing` asks everything at onc
 Docker engine, `here` all the rest. Nothing is changed, and what cannot be found out is said, each by itself.
 """
 
+from pipeline.edges.machine.here import driver
 from pipeline.edges.machine.probing import LIMIT, probe
 
-__all__ = ["LIMIT", "probe"]
+__all__ = ["LIMIT", "driver", "probe"]

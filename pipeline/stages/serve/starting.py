@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline import edges
-from pipeline.core import platforms, spec, state
+from pipeline.core import errors, platforms, spec, state
 from pipeline.edges import embedded, environments, triton
 from pipeline.stages.serve import proof
 
@@ -58,7 +58,7 @@ def start(  # noqa: PLR0913 - what is wanted, and where
     PipelineError, with the server gone, where they do not answer within `target.ready_timeout` seconds.
     """
     limit = declared.target.ready_timeout
-    environments.check(planned.python, [platforms.of_model(declared.models[name]) for name in wanted])
+    _check_formats(declared, wanted, planned.python)
     running = embedded.start(planned, run=run, say=say, beside=beside)
     try:
         deadline = time.monotonic() + limit
@@ -76,6 +76,16 @@ def start(  # noqa: PLR0913 - what is wanted, and where
         raise
     say(f"every version answers: {_names(wanted)}")
     return running
+
+
+def _check_formats(declared: spec.Spec, names: Iterable[str], python: Path) -> None:
+    """Raises Unfit where this server cannot serve a format, or the environment lacks what that takes."""
+    found = {name: platforms.of_model(declared.models[name]) for name in names}
+    for name, platform in found.items():
+        if not platform.embedded:
+            msg = f"{name} is for {platform.backend}, which needs NVIDIA's image and a GPU"
+            raise errors.Unfit(msg, hint="Serve it there, or leave it out here with --model.")
+    environments.check(python, found.values())
 
 
 def _wait(
