@@ -96,11 +96,11 @@ def test_server_killed_while_it_loads(place: between.Place) -> None:
     """Row 39: the connection breaks off half-way through a load, since the server is gone: the old release is put back
     on a new server, proven, and the run says so."""
     place.start()
-    running = place.project.begin(*between.APPLY)
-    place.wait(running, "load")
     before = live.pid(place.project)
     log = place.project.root / ".pipeline/run/server.log"
     size = log.stat().st_size
+    running = place.project.begin(*between.APPLY)
+    place.wait(running, "load")
     between.wait(running, lambda: b"loading: tiny" in between.read(log)[size:])
     os.kill(before, signal.SIGKILL)
     code, said = between.ended(running)

@@ -52,7 +52,7 @@ def start(wanted: launch.Launch, *, run: Path, say: edges.Say, beside: record.Ru
         pid = _spawn(words, launch.environment(wanted.python, kit.libraries), run=run, folder=backends)
         found = family.process(pid)
         record.write(run, msgspec.structs.replace(intent, pid=pid, started=found.started if found else 0))
-        running = find(run)
+        running = _appear(run, pid)
     except BaseException:
         tidy(run)
         raise
@@ -140,6 +140,14 @@ def answering(running: record.Running) -> bool:
 def listening(running: record.Running) -> bool:
     """Whether the server listens on all its ports; the metrics come some 50 ms after HTTP."""
     return ports.held([running.ports.http, running.ports.grpc, running.ports.metrics], running.pid)
+
+
+def _appear(run: Path, pid: int) -> record.Running | None:
+    """The server, when its words stand on its command line: for a moment of the spawn the kernel shows none."""
+    deadline = time.monotonic() + _SLACK
+    while (running := find(run)) is None and family.process(pid) is not None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return running
 
 
 def _known(run: Path) -> record.Record | None:
