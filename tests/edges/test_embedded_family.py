@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,3 +74,21 @@ def test_what_is_born_while_it_is_ended_is_ended_too(run: Path, start: Start, mo
     monkeypatch.setattr(family, "members", members)
     server.tidy(run)
     assert (leader.wait(5), stub.wait(5)) == (-9, -9)
+
+
+def test_a_server_whose_words_are_not_there_yet_is_waited_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel shows no command line for a moment of the spawn: that is no server that has ended."""
+    known = record.read(run)
+    assert known
+    there = record.running(known, run, pid=os.getpid(), started=1)
+    looks = iter([None, None, there])
+    monkeypatch.setattr(server, "find", lambda _: next(looks))
+    assert server._appear(run, os.getpid()) == there
+
+
+def test_a_server_that_has_ended_is_not_waited_for(run: Path, start: Start) -> None:
+    """What has ended by itself is told at once."""
+    child = start("true")
+    child.kill()
+    child.wait(5)
+    assert server._appear(run, child.pid) is None
