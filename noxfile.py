@@ -27,12 +27,14 @@ GROUPS = {
     "torch": ("torch",),
     "onnx": ("torch", "onnx"),
     "openvino": ("torch", "openvino"),
-    "dev": ("torch", "onnx", "openvino", "dev", "nox"),
+    "tensorflow": ("torch", "tensorflow"),
+    "dev": ("torch", "onnx", "openvino", "tensorflow", "dev", "nox"),
     "nox": ("nox",),
     "benchmarks": ("benchmarks",),
 }
 ALONE = {"nox", "benchmarks"}  # these have nothing of the program in them
-PARTS = {"onnx": "torch", "openvino": "torch"}  # these are added to another's environment: one interpreter serves all
+# These are added to another's environment: one interpreter serves all.
+PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch"}
 HEADER = """\
 # Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
 # The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt
@@ -40,8 +42,9 @@ HEADER = """\
 PENDING = (0, 2)
 GENERATE = """
 from pathlib import Path
-from pipeline.core import documents, schema
-made = schema.document_schema()
+from pipeline.core import catalog, config_schema, documents, schema
+from pipeline.edges import facts
+made = config_schema.document_schema(catalog.parse(facts.model_config()))
 Path("schemas/pipeline.schema.json").write_text(schema.dump(made))
 Path("docs/spec.md").write_text(schema.spec_reference(made))
 for name, found in documents.schemas().items():
@@ -74,6 +77,12 @@ def validate(session: nox.Session) -> None:
 def doctor(session: nox.Session) -> None:
     """Tell what this machine is fit for, and what mends it: nox -s doctor -- --recommend"""
     pipeline(session, "doctor")
+
+
+@nox.session
+def adopt(session: nox.Session) -> None:
+    """Make a spec of a model repository: nox -s adopt -- old_repository --out pipeline.yaml"""
+    pipeline(session, "adopt")
 
 
 @nox.session

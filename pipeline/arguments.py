@@ -28,6 +28,7 @@ examples:
 COMMANDS = {
     "validate": "check the spec, every fault at once",
     "doctor": "tell what this machine, or another, is fit for, and what mends it (exit 5 when it is not)",
+    "adopt": "make a spec of a model repository that is there, so that nothing in it changes",
     "plan": "show what would change, and change nothing (exit 2 when something would)",
     "lock": "build what is missing, and pin sources, artifacts and goldens in pipeline.lock",
     "export": "the same as lock: an artifact counts when it is pinned",
@@ -69,7 +70,12 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
         {"action": "store_true", "help": "let an older release be applied again"},
     ),
     "--base": ({"image"}, {"metavar": "IMAGE", "help": "what it stands on: a Debian 12 with Python 3.11"}),
-    "--out": ({"plan"}, {"metavar": "FILE", "help": "save the plan, for `apply FILE`"}),
+    "--out": (
+        {"plan", "adopt"},
+        {"metavar": "FILE", "help": "write it to a file: a plan, for `apply FILE`, or a new spec"},
+    ),
+    "folder": ({"adopt"}, {"metavar": "DIR", "help": "the model repository, somewhere in the project's folder"}),
+    "--image": ({"adopt"}, {"metavar": "IMAGE", "help": "the Triton image that serves it"}),
     "plan": ({"apply"}, {"nargs": "?", "metavar": "PLAN", "help": "a saved plan: exactly that is done, or nothing"}),
     "release": (
         {"rollback"},
@@ -83,6 +89,7 @@ _EXAMPLES = {
     "doctor": 'doctor --driver 535.104.05 --gpu "NVIDIA A100"',
     "render": "render --compose > compose.yaml",
     "image": "image --base python:3.11-slim-bookworm",
+    "adopt": "adopt old_repository --image nvcr.io/nvidia/tritonserver:24.10-py3 --out pipeline.yaml",
     "plan": "plan --out plan.json && apply plan.json",
     "apply": "apply --model bert",
     "rollback": "rollback 3",

@@ -56,7 +56,7 @@ def _site(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
 
 def _located(options: argparse.Namespace, error: errors.PipelineError) -> errors.PipelineError:
     """The error with the spec's lines, where its findings are about a model."""
-    if any(found.model and not found.where for found in error.findings):
+    if options.command != "adopt" and any(found.model and not found.where for found in error.findings):
         error.findings = reconcile.locate(_project(options), options.spec, error.findings)
     return error
 
@@ -105,6 +105,14 @@ def _render(options: argparse.Namespace, screen: Screen) -> int:
 def _image(options: argparse.Namespace, screen: Screen) -> int:
     made = reconcile.make_image(_project(options), base=options.base, say=screen.say)
     screen.show(f"{made.tag} is on the engine: {made.id}\n", made)
+    return errors.Exit.FINE
+
+
+def _adopt(options: argparse.Namespace, screen: Screen) -> int:
+    wanted = reconcile.Wanted(out=options.out, image=options.image, models=tuple(options.model))
+    made = reconcile.adopt(_project(options), Path(options.folder), wanted, say=screen.say)
+    wrote = f"Wrote {options.out}, which has {len(made.models)} models: `plan` shows that nothing in them changes.\n"
+    screen.show(wrote if options.out else made.text, {"spec": made.text, "models": made.models})
     return errors.Exit.FINE
 
 
@@ -256,6 +264,7 @@ def _down(options: argparse.Namespace, screen: Screen) -> int:
 _COMMANDS: dict[str, Command] = {
     "validate": _validate,
     "doctor": _doctor,
+    "adopt": _adopt,
     "plan": _plan,
     "lock": _export,
     "export": _export,

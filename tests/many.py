@@ -85,11 +85,9 @@ def _build(root: Path) -> None:
     new = layout.next_lock(site.declared, made, built, image=lock.image(None, site.declared.target.image), kept={})
     locking.write(place, new)
     keys = {where: each.key for where, each in built.items()}
-    wanted = layout.state_of(site.declared, new, keys, None)
+    wanted = layout.state_of(site.declared, new, layout.Keys(versions=keys), None)
     added = [diff.Change(kind=diff.Kind.REPOSITORY, act=diff.Act.ADD, subject=name) for name in wanted.models]
-    assemble.assemble(
-        place, site.declared, wanted.models, added, stored=site.stored, known=site.known, say=lambda _: None
-    ).keep()
+    assemble.assemble(place, wanted.models, added, stored=site.stored, known=site.known, say=lambda _: None).keep()
 
 
 def _publish(stored: store.Store, key: str) -> build.Built:

@@ -131,7 +131,7 @@ def make(root: Path, spec: str = SPEC) -> Project:
     """A project with the tiny model, on free ports."""
     ports = free_ports()
     (root / "requirements").mkdir(parents=True)
-    for group in ("torch", "onnx", "openvino"):
+    for group in ("torch", "onnx", "openvino", "tensorflow"):
         shutil.copy(HOME / "requirements" / f"{group}.txt", root / "requirements")
     (root / "models.py").write_text(MODELS)
     (root / "pipeline.yaml").write_text(spec.format(http=ports[0], grpc=ports[1], metrics=ports[2]))

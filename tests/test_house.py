@@ -20,6 +20,7 @@ TRACKED = [
 ]
 MODULES = [path for path in TRACKED if path.suffix == ".py"]
 HOLLOW = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "managers"}
+FORMATS = ["onnx", "openvino", "tensorflow"]
 FUNCTION_LINES = 50
 MODULE_LINES = 300
 PIN = re.compile(r"[a-z0-9][a-z0-9-]*==[0-9][\w.!]* +# via .+")
@@ -92,7 +93,7 @@ def test_licence_is_apache() -> None:
     assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("group", ["core", "torch", "onnx", "openvino", "dev", "nox", "benchmarks"])
+@pytest.mark.parametrize("group", ["core", "torch", *FORMATS, "dev", "nox", "benchmarks"])
 def test_requirements_are_pinned(group: str) -> None:
     """Every line pins one package exactly, with no option, address or path."""
     lines = (ROOT / "requirements" / f"{group}.txt").read_text().splitlines()
@@ -100,10 +101,15 @@ def test_requirements_are_pinned(group: str) -> None:
     assert pins(group)
 
 
-@pytest.mark.parametrize(
-    ("small", "large"),
-    [("core", "torch"), ("torch", "onnx"), ("torch", "openvino"), ("onnx", "dev"), ("openvino", "dev"), ("nox", "dev")],
-)
+PAIRS = [
+    ("core", "torch"),
+    ("nox", "dev"),
+    *(("torch", each) for each in FORMATS),
+    *((each, "dev") for each in FORMATS),
+]
+
+
+@pytest.mark.parametrize(("small", "large"), PAIRS)
 def test_environments_agree(small: str, large: str) -> None:
     """What the smaller environment has, the larger has too, in the same version."""
     assert pins(small).items() <= pins(large).items()

@@ -49,6 +49,22 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     ir: int | None = None
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """The files beside a model's config, to be put into the store: `files` has the sha256 of each declared one.
+
+    `golden` is the key of the build whose goldens a warm-up takes its rows from, `rows` maps its inputs to the files
+    that they become; where goldens are not `batched` the whole tensor is a row. `sources` are the declared files'
+    paths: where they lie shapes no byte.
+    """
+
+    model: str
+    files: dict[str, str]
+    sources: dict[str, str]
+    golden: str | None = None
+    rows: dict[str, str] = {}
+    batched: bool = True
+
+
 class File(msgspec.Struct, frozen=True, kw_only=True):
     """A file of a store entry: its digest and its size in bytes."""
 
@@ -61,7 +77,8 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
     `files` maps names (`model.pt`) to digests and sizes, `golden` is the sha256 of `golden.safetensors`.
     `reproducible` is False for a format whose bytes differ from build to build. `checks` says what was compared with
-    the eager model: one line each, such as `batch 32: max abs error 2.4e-07`.
+    the eager model: one line each, such as `batch 32: max abs error 2.4e-07`. `rows` has the shapes of the rows of
+    goldens that files beside a config hold.
     """
 
     key: str
@@ -69,6 +86,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     golden: str
     reproducible: bool = True
     checks: tuple[str, ...] = ()
+    rows: dict[str, tuple[int, ...]] = {}
 
 
 def canonical(value: object) -> bytes:
@@ -100,4 +118,17 @@ def key(build: Build) -> str:
     for output in shaping["outputs"].values():
         output.pop("tolerance", None)
         output.pop("finite", None)
+    for tensor in (*shaping["inputs"].values(), *shaping["outputs"].values()):
+        tensor.pop("config", None)
     return digest(shaping)
+
+
+def key_beside(beside: Beside) -> str:
+    """The key of the files beside a config: equal keys mean equal bytes, whatever the model."""
+    plain = msgspec.to_builtins(beside)
+    return digest({"beside": {name: plain[name] for name in ("files", "golden", "rows", "batched")}})
+
+
+def is_copied(build: Build) -> bool:
+    """Whether nothing is made: the files are taken as they are, and nobody can be asked for goldens."""
+    return build.export is None and build.golden.none is not None

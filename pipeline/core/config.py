@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.core import errors, platforms, spec
+from pipeline.core import backends, errors, platforms, spec, warmup
 
 DIGEST = "pipeline_digest"
 TYPED = {
@@ -29,16 +29,26 @@ TYPED = {
     "default_model_filename": "it follows from `export`",
 }
 """Fields that the spec says elsewhere, and where: `config:` may not say them again."""
+OPEN = frozenset({"platform", "backend", "default_model_filename"})
+"""Those of them that `config:` says where every version is a finished `file`: no export decides them."""
+TENSORS = {
+    "name": "it is the tensor's key",
+    "data_type": "by the tensor's `dtype`",
+    "dims": "by the tensor's `shape`",
+}
+"""The same for the `config:` of a tensor."""
 
 Data = dict[str, Any]
 
 
-def model_config(model: spec.Model, *, digest: str | None) -> Data:
-    """What the config of a model says. `digest` becomes the parameter `pipeline_digest`; None leaves it out."""
-    platform = platforms.of_model(model)
+def model_config(model: spec.Model, *, digest: str | None, rows: warmup.Rows | None = None) -> Data:
+    """What the config of a model says. `digest` becomes the parameter `pipeline_digest`; None leaves it out.
+
+    `rows` are the shapes of the goldens' rows, which a warm-up with them needs.
+    """
     data: Data = {
         "name": model.name,
-        **({"platform": platform.platform} if platform.platform else {"backend": platform.backend}),
+        **_platform(model),
         "max_batch_size": model.max_batch_size,
         "input": [_tensor(name, tensor, model) for name, tensor in model.inputs.items()],
         "output": [_tensor(name, tensor, model) for name, tensor in model.outputs.items()],
@@ -50,9 +60,22 @@ def model_config(model: spec.Model, *, digest: str | None) -> Data:
     data |= {**given, **model.config}
     if "parameters" in given:
         data["parameters"] = {**given["parameters"], **model.config.get("parameters", {})}
+    if model.warmup is not None:
+        data["model_warmup"] = warmup.samples(model, rows or {})
     if digest is not None:
         data["parameters"] = {**data.get("parameters", {}), DIGEST: {"string_value": digest}}
     return data
+
+
+def _platform(model: spec.Model) -> Data:
+    """What runs the model. Of a finished folder, the config alone says so, or the names of its files."""
+    if spec.is_ensemble(model):
+        return {"platform": backends.ENSEMBLE}
+    said = "platform" in model.config or "backend" in model.config
+    if said or spec.has_folders(model):
+        return {}
+    known = platforms.of_model(model)
+    return {"platform": known.platform} if known.platform else {"backend": known.backend}
 
 
 def _tensor(name: str, tensor: spec.Input | spec.Output, model: spec.Model) -> Data:
@@ -60,7 +83,7 @@ def _tensor(name: str, tensor: spec.Input | spec.Output, model: spec.Model) -> D
     shape = tensor.shape[1:] if model.max_batch_size > 0 else tensor.shape
     dims = [size if isinstance(size, int) else -1 for size in shape]
     kind = "TYPE_STRING" if tensor.dtype == "STRING" else f"TYPE_{tensor.dtype}"
-    return {"name": name, "data_type": kind, "dims": dims}
+    return {"name": name, "data_type": kind, "dims": dims, **tensor.config}
 
 
 def _version_policy(policy: spec.VersionPolicy | str | None) -> Data | None:
@@ -141,14 +164,27 @@ def differences(desired: Data, live: Data) -> tuple[tuple[str, Any, Any], ...]:
     file name that follow from the platform, the version policy, one instance a model, the names and kinds of instance
     groups, pinned memory, and the preferred sizes of batches.
     """
-    told = normalize(desired)
+    told, got = normalize(desired), normalize(live)
     known = platforms.named(told)
-    follows = {"backend": known.backend, "default_model_filename": known.filename} if known else {}
-    fills = {**_FILLS, "instance_group[].count": (1, known.instances if known else 1)}
-    got = normalize(live)
-    if platforms.variant(told) and follows.items() <= got.items():
+    runs = (got.get("backend"), got.get("default_model_filename"))
+    if known and platforms.variant(told) and runs == (known.backend, known.filename):
         got["platform"] = told["platform"]  # the same model, by the other name that the embedded server knows
-    return tuple(_walk("", {**_TRITONS, **follows, **told}, {**_TRITONS, **follows, **got}, fills))
+    return tuple(_walk("", {**_TRITONS, **told}, {**_TRITONS, **got}, {**_FILLS, **_runs(told)}))
+
+
+def _runs(data: Data) -> _Fills:
+    """What Triton says of a model's backend where its config does not; anything, where it finds that by the files."""
+    named = backends.backend(data)
+    known = [each for each in platforms.KNOWN if each.backend == named]
+    counts = (1, *(each.instances for each in (known if named else platforms.KNOWN)))
+    file = backends.file(data) or (known[0].filename if known else None)
+    platform = backends.ENSEMBLE if named == backends.ENSEMBLE else known[0].platform if known else None
+    return {
+        "platform": (platform,) if named else None,
+        "backend": (named,) if named else None,
+        "default_model_filename": (file,) if named and file else None,
+        "instance_group[].count": counts,
+    }
 
 
 _TRITONS: Data = {

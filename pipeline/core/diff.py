@@ -14,13 +14,19 @@ _CONFIG = "config.pbtxt"
 
 
 class Kind(enum.StrEnum):
-    """What differs, and so what it takes: an export, a line in the lock, a file swap, a model load or a server."""
+    """What differs, and so what it takes: an export, a copy into the store, a line in the lock, a file swap, a model
+    load or a server."""
 
     BUILD = "build"
+    COPY = "copy"
     LOCK = "lock"
     REPOSITORY = "repository"
     LOAD = "load"
     SERVER = "server"
+
+
+BEFORE = frozenset({Kind.BUILD, Kind.COPY, Kind.LOCK})
+"""What is done before anything is deployed."""
 
 
 class Act(enum.StrEnum):
@@ -71,7 +77,8 @@ def _builds(desired: state.State, observed: state.State) -> Iterator[Change]:
         if key not in observed.store and key not in seen:
             seen.add(key)
             again = observed.locked.get(subject) == key
-            yield Change(kind=Kind.BUILD, act=Act.ADD, subject=subject, drift=again)
+            kind = Kind.COPY if key in desired.copied else Kind.BUILD
+            yield Change(kind=kind, act=Act.ADD, subject=subject, drift=again)
 
 
 def _locked(desired: state.State, observed: state.State) -> Iterator[Change]:

@@ -10,6 +10,8 @@ import msgspec
 from pipeline.core import build, errors
 
 FORMAT = 2
+BESIDE = "files"
+"""What the files beside a model's config are called, where a version has its number."""
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,13 +28,29 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reproducible: bool = True
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A locked model. `digest` names its versions and config, and stands in the live config; `config` is the sha256
-    of the text of `config.pbtxt`."""
+class Beside(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The files that lie beside a model's config: the key that they are stored under, and the sha256 of each. `rows`
+    are the shapes of the rows of goldens among them, by input."""
+
+    key: str
+    files: dict[str, build.File]
+    rows: dict[str, tuple[int, ...]] = {}
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A locked model. `digest` names its versions, its config and the files beside that, and stands in the live config;
+    `config` is the sha256 of the text of `config.pbtxt`."""
 
     digest: str
     config: str
     versions: dict[str, Version]
+    beside: Beside | None = None
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys of all store entries that its files come from."""
+        beside = {self.beside.key} if self.beside else set()
+        return frozenset({version.key for version in self.versions.values()} | beside)
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -100,6 +118,13 @@ def identity(version: Version) -> dict[str, str]:
     if not version.reproducible:
         return {"key": version.key}
     return {name: file.sha256 for name, file in version.files.items()}
+
+
+def keys(lock: Lock | None) -> dict[str, str]:
+    """The key of every store entry that is locked, by `model/version`, and by `model/files` for those beside it."""
+    models = lock.models if lock else {}
+    found = {f"{name}/{number}": each.key for name, model in models.items() for number, each in model.versions.items()}
+    return found | {f"{name}/{BESIDE}": model.beside.key for name, model in models.items() if model.beside}
 
 
 def version(lock: Lock | None, model: str, number: int) -> Version | None:

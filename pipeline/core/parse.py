@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.core import errors, findings, platforms, rules, sources, spec, tensors, tree, yamltext
+from pipeline.core import backends, errors, findings, rules, sources, spec, tensors, tree, yamltext
 
 _SHOWN = 200
 
@@ -60,15 +60,17 @@ def _odd_nulls(built: tree.Tree) -> bool:
 def _models(built: tree.Tree, document: spec.Document | None, faults: list[tree.Fault]) -> dict[str, spec.Model]:
     """The models with their versions resolved. Where the document has faults, the models that have none are checked."""
     entries = document.models if document else _whole_entries(built, faults)
+    target = rules.target_of(document, built)
     models: dict[str, spec.Model] = {}
     for name, entry in entries.items():
         path: tree.Path = ("models", name)
         versions, unresolved = sources.versions(entry, built, path)
-        platform = platforms.of(next(iter(versions.values()))) if versions else platforms.TORCHSCRIPT
+        served = backends.served(entry, versions)
         found = [
             *unresolved,
-            *rules.model(entry, entries, platform, built, path),
-            *tensors.faults(entry, platform, path),
+            *rules.model(entry, entries, served, built, path),
+            *rules.fields(entry, entries, target, path),
+            *tensors.faults(entry, served, path),
         ]
         faults += found
         if not found:
@@ -101,6 +103,8 @@ def _model(name: str, entry: spec.ModelEntry, versions: dict[int, spec.Version])
         version_policy=entry.version_policy,
         golden=entry.golden,
         config=entry.config,
+        warmup=spec.Warmup(data=entry.warmup) if isinstance(entry.warmup, str) else entry.warmup,
+        files={file: spec.Beside(path=each) if isinstance(each, str) else each for file, each in entry.files.items()},
     )
 
 

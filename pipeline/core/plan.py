@@ -34,7 +34,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def order(changes: Iterable[diff.Change], *, notes: Iterable[str] = ()) -> Plan:
-    """Builds first, then the lock, the repository, loads and the server."""
+    """Builds and copies first, then the lock, the repository, loads and the server."""
     return Plan(changes=tuple(sorted(changes, key=lambda c: (_ORDER.index(c.kind), c.subject))), notes=tuple(notes))
 
 

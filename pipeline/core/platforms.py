@@ -6,6 +6,7 @@ a file of a format is made is an exporter's business, whether an image can serve
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -26,7 +27,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     are config fields that exports get, unless the spec has them itself, `batching` those where Triton batches. A
     `positional` backend takes names `<any>__<n>` for positions, and controls of sequences by no other name. Triton
     itself makes `instances` of a model on a CPU where the config says no number. The rest is what a backend cannot do:
-    its tensors have no other `names` than `<name>__<n>`, its largest batch is `batches`, it has no `sequences`.
+    its tensors have no other `names` than `<name>__<n>`, its largest batch is `batches`, it has no `sequences`. Where
+    `sources` are named, it is made of those alone.
     """
 
     format: Format
@@ -44,6 +46,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     instances: int = 1
     batches: int | None = None
     sequences: bool = True
+    sources: tuple[str, ...] = ()
 
 
 _AT_LOAD = "Triton's {} backend refuses it at load"
@@ -99,14 +102,41 @@ AOTI = Platform(
     defaults={"instance_group": [{"kind": "KIND_CPU"}]},  # it is compiled for one
 )
 
+SAVEDMODEL = Platform(
+    format="tensorflow",
+    platform="tensorflow_savedmodel",
+    backend="tensorflow",
+    filename="model.savedmodel",
+    groups=("tensorflow",),
+    shaping=("keras", "tensorflow-cpu"),
+    serving=("tensorflow-cpu",),
+    refused={"BF16": _AT_LOAD.format("tensorflow"), **_NO_TEXT},
+    defaults={"instance_group": [{"count": 1}]},
+    instances=2,
+    sources=("factory",),
+)
+
 METHODS: dict[str, Platform] = {
     "trace": TORCHSCRIPT,
     "script": TORCHSCRIPT,
     "onnx": ONNX,
     "openvino": OPENVINO,
     "aoti": AOTI,
+    "savedmodel": SAVEDMODEL,
 }
 """What each export method makes."""
+
+KNOWN = (
+    SAVEDMODEL,
+    msgspec.structs.replace(SAVEDMODEL, platform="tensorflow_graphdef", filename="model.graphdef"),
+    Platform(format="tensorrt", platform="tensorrt_plan", backend="tensorrt", filename="model.plan"),
+    ONNX,
+    OPENVINO,
+    TORCHSCRIPT,
+    AOTI,
+    Platform(format="python", platform=None, backend="python", filename="model.py"),
+)
+"""All that Triton knows by the name of a file, in the order in which it looks for them, exported here or not."""
 
 _SUFFIXES = {".pt": TORCHSCRIPT, ".onnx": ONNX, ".xml": OPENVINO, ".pt2": AOTI}
 """What a finished file is, by the end of its name."""
@@ -136,7 +166,7 @@ def variant(config: dict[str, Any]) -> dict[str, Any] | None:
 def named(config: dict[str, Any]) -> Platform | None:
     """The platform of a config in plain data; None where it names none that is known."""
     key = "platform" if "platform" in config else "backend"
-    return next((known for known in METHODS.values() if config.get(key) == getattr(known, key)), None)
+    return next((known for known in KNOWN if config.get(key) == getattr(known, key)), None)
 
 
 def defaults(model: spec.Model) -> dict[str, Any]:
@@ -151,8 +181,22 @@ def of(version: spec.Version) -> Platform:
     """The platform of a version whose spec was accepted."""
     if version.export is not None:
         return METHODS[version.export.method]
-    found = of_file(version.source.file.path) if version.source.file else None
-    return found or TORCHSCRIPT
+    return finished(version) or TORCHSCRIPT
+
+
+def finished(version: spec.Version) -> Platform | None:
+    """The platform of a finished file, or of a finished folder by the usual name of a file in it; None where no name
+    tells it, and for the version of an ensemble."""
+    file = version.source.file
+    if file is None:
+        return None
+    return of_folder(file.files) if file.files else of_file(file.path)
+
+
+def of_folder(files: Collection[str]) -> Platform | None:
+    """The platform of a version's folder with these files, as Triton finds it."""
+    there = {name.partition("/")[0] for name in files}
+    return next((known for known in KNOWN if known.filename in there), None)
 
 
 def of_model(model: spec.Model) -> Platform:

@@ -14,6 +14,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 _NO_CHANGES = "No changes. The files and the server match the spec."
 _SUBJECTS = {
     diff.Kind.BUILD: "artifact",
+    diff.Kind.COPY: "copy",
     diff.Kind.LOCK: "lock",
     diff.Kind.REPOSITORY: "model",
     diff.Kind.LOAD: "live model",
@@ -21,6 +22,7 @@ _SUBJECTS = {
 }
 _NEEDS = {
     diff.Kind.BUILD: "needs an export",
+    diff.Kind.COPY: "needs its files copied into the store",
     diff.Kind.LOCK: "needs a new line in pipeline.lock",
     diff.Kind.REPOSITORY: "needs a file swap",
     diff.Kind.LOAD: "needs a model load",

@@ -15,6 +15,10 @@ from pipeline.core import findings
 _FORBIDDEN = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+UNASKED = "golden-none"
+"""The rule of a model that nobody can ask, as its spec says."""
+
+
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Who answered."""
 
@@ -56,8 +60,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def passed(report: Report) -> bool:
-    """Whether every golden was answered and nothing else is wrong. A report without a case has proven nothing."""
-    answered = bool(report.cases) and all(case.outcome == "passed" for case in report.cases)
+    """Whether every golden was answered and nothing else is wrong. A report without a case has proven nothing, unless
+    it says that there is nothing to ask."""
+    unasked = any(finding.rule == UNASKED for finding in report.findings)
+    answered = bool(report.cases or unasked) and all(case.outcome == "passed" for case in report.cases)
     return answered and not findings.errors(report.findings)
 
 

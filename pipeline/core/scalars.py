@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import re
 
-MAX_DIGITS = 18
+MAX_DIGITS = 20
+LOWEST, HIGHEST = -(2**63), 2**64 - 1
+"""What 64 bits hold, with a sign or without: protobuf knows no other integers."""
 MAX_FLOAT = 40
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
@@ -19,13 +21,14 @@ _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~
 def value(text: str) -> str | float | bool | None:
     """What the plain scalar `text` is.
 
-    Raises ValueError for a number of more than 18 digits, or of more than 40 letters, or that no float can hold.
+    Raises ValueError for an integer that 64 bits do not hold, for a number of more than 40 letters, or one that no
+    float can hold.
     """
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
-        if len(text.lstrip("+-")) <= MAX_DIGITS:
-            return int(text)
+        if len(text.lstrip("+-")) <= MAX_DIGITS and LOWEST <= (whole := int(text)) <= HIGHEST:
+            return whole
     elif not _FLOAT.fullmatch(text):
         return text
     elif len(text) <= MAX_FLOAT and math.isfinite(number := float(text)):

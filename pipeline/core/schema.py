@@ -21,6 +21,9 @@ _KINDS = {
     "string": "text",
 }
 _ONE_KEY = ("Source", "VersionPolicy")
+_TYPES = frozenset({(-(2**31), 2**31 - 1), (-(2**63), 2**63 - 1), (0, 2**32 - 1), (0, 2**64 - 1)})
+"""The ranges of protobuf's integers: no bounds that a reader needs."""
+_FEW = 8
 
 Schema = dict[str, Any]
 
@@ -117,6 +120,9 @@ def _section(name: str, part: Schema) -> list[str]:
     for key, value in part["properties"].items():
         needed = " (required)" if key in part.get("required", []) else ""
         meaning = _cell(value.get("description", ""))
+        values = list(zip(value.get("enum", ()), value.get("enumDescriptions", ()), strict=False))
+        if len(values) <= _FEW:
+            meaning += "".join(f" `{name}`: {text}" for name, text in values)
         if value.get("default", {}) not in ({}, []):
             meaning += f" Default: `{json.dumps(value['default'])}`."
         if "examples" in value:
@@ -138,7 +144,7 @@ def describe(part: Schema, *, linked: bool = False) -> str:
             words = _either([f"`{value}`" for value in values])
         case {"$ref": target}:
             name = target.rsplit("/", 1)[-1]
-            words = f"[{name}](#{name.lower()})" if linked else "a mapping"
+            words = f"[{name}](#{name.lower().replace('.', '')})" if linked else "a mapping"
         case {"type": "array", "items": dict() as items} if linked:
             words = f"a list of {describe(items, linked=linked)}"
         case {"type": "object", "additionalProperties": dict() as values} if linked:
@@ -160,6 +166,8 @@ def _forms(part: Schema, *, linked: bool) -> list[str]:
 def _number(part: Schema) -> str:
     words = "an integer" if part["type"] == "integer" else "a number"
     low, high, above = part.get("minimum"), part.get("maximum"), part.get("exclusiveMinimum")
+    if (low, high) in _TYPES:
+        low, high = (0, None) if low == 0 else (None, None)
     if above is not None:
         words += f" above {above}"
     if low is not None:

@@ -10,9 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.core import platforms, spec, tree
-
-_CONTROL = "".join(map(chr, [*range(32), 127]))
+from pipeline.core import paths, platforms, spec, tree
 
 
 def versions(
@@ -22,6 +20,8 @@ def versions(
 
     `path` is the model's path in the tree. A version with faults is left out.
     """
+    if entry.source == "ensemble":
+        return _of_others(entry, path)
     resolved: dict[int, spec.Version] = {}
     found: list[tree.Fault] = []
     kinds = spec.kinds(entry.source)
@@ -30,7 +30,7 @@ def versions(
     found += _source_faults(entry.source, (*path, "source"))
     for name, override in entry.versions.items():
         at: tree.Path = (*path, "versions", name)
-        source, faults = _source(entry, override or spec.Override(), built, at)
+        source, faults = _source(entry.source, override or spec.Override(), built, at)
         export = None
         if source is not None:
             export, wrong = _export(entry, override or spec.Override(), source, at)
@@ -57,14 +57,31 @@ def _mixed(versions: dict[int, spec.Version], path: tree.Path) -> Iterator[tree.
             yield tree.Fault(path=at, rule="mixed-formats", message=f"{message} model", hint=hint, on_key=True)
 
 
+def _of_others(entry: spec.ModelEntry, path: tree.Path) -> tuple[dict[int, spec.Version], list[tree.Fault]]:
+    """The versions of an ensemble, which has neither sources nor exports."""
+    found = list(_of_ensemble(entry.export, (*path, "export")))
+    for name, override in entry.versions.items():
+        at = (*path, "versions", name)
+        found += _of_ensemble(override and override.source, (*at, "source"))
+        found += _of_ensemble(override and override.export, (*at, "export"))
+    numbers = sorted(map(int, entry.versions))
+    return {number: spec.Version(number=number, source=spec.Source(), export=None) for number in numbers}, found
+
+
+def _of_ensemble(written: object, path: tree.Path) -> Iterator[tree.Fault]:
+    if written:
+        message = f"`{path[-1]}` has no meaning here: an ensemble runs other models"
+        yield tree.Fault(path=path, rule="ensemble-source", message=message, hint="remove it", on_key=True)
+
+
 def _source(
-    entry: spec.ModelEntry, override: spec.Override, built: tree.Tree, at: tree.Path
+    own: spec.Source, override: spec.Override, built: tree.Tree, at: tree.Path
 ) -> tuple[spec.Source | None, list[tree.Fault]]:
     """The source of one version. An override that names another kind replaces the model's own."""
     if not override.source:
-        return entry.source, []
+        return own, []
     path = (*at, "source")
-    merged = merge(msgspec.to_builtins(_long(entry.source)), override.source, kind=spec.kind(entry.source))
+    merged = merge(msgspec.to_builtins(_long(own)), override.source, kind=spec.kind(own))
     has_nulls = any(null[: len(path)] == path for null in built.nulls)
     try:
         source = msgspec.convert(merged, spec.Source)
@@ -88,6 +105,8 @@ def merge(base: dict[str, Any], override: dict[str, Any], *, kind: str) -> dict[
     if kind not in override:
         return dict(override)
     own = override[kind]
+    if kind == "file" and isinstance(own, dict) and "path" in own:
+        return dict(override)  # another file has other digests: none of the first one's may stay
     if isinstance(own, str):
         own = {"callable" if kind == "factory" else "folder": own} if kind in {"factory", "path"} else own
     return {**override, kind: _deep(base[kind], own)}
@@ -122,12 +141,17 @@ def _export(
         hint = "add `export: trace` to the model"
         return None, [tree.Fault(path=at[:-2], rule="missing-key", message=message, hint=hint, on_key=True)]
     made = spec.Export(method=export) if isinstance(export, str) else export
-    faults = list(_options(made, (*at, "export") if override.export is not None else (*at[:-2], "export")))
+    faults = list(_options(made, source, (*at, "export") if override.export is not None else (*at[:-2], "export")))
     return (None if faults else made), faults
 
 
-def _options(export: spec.Export, path: tree.Path) -> Iterator[tree.Fault]:
-    """An option that the method does not have is a mistake, not something to pass over."""
+def _options(export: spec.Export, source: spec.Source, path: tree.Path) -> Iterator[tree.Fault]:
+    """An option that the method does not have is a mistake, not something to pass over; so is a source that it cannot
+    take."""
+    wanted = platforms.METHODS[export.method].sources
+    if wanted and spec.kind(source) not in wanted:
+        message = f"`{export.method}` is made of a `{wanted[0]}` source, and this is a `{spec.kind(source)}`"
+        yield tree.Fault(path=path, rule="export-source", message=message, hint="choose another `export`", on_key=True)
     if export.opset is not None and platforms.METHODS[export.method].format != "onnx":
         message = f"`opset` is ONNX's: `{export.method}` has none"
         yield tree.Fault(path=(*path, "opset"), rule="export-option", message=message, hint="remove it", on_key=True)
@@ -146,26 +170,14 @@ def _source_faults(source: spec.Source, path: tree.Path) -> Iterator[tree.Fault]
     if isinstance(long.factory, spec.FactorySource):
         where |= {("factory", "files", index): name for index, name in enumerate(long.factory.files)}
     for key, text in where.items():
-        if problem := _outside(text):
+        if problem := paths.outside(text):
             hint = "write it relative to the spec, with / between folders"
             message = f"the path {text[:80]!r} {problem}"
             yield tree.Fault(path=(*path, *key), rule="bad-path", message=message, hint=hint)
-    if long.file and platforms.of_file(long.file.path) is None:
+    if long.file and (long.file.sha256 is None) is not bool(long.file.files):
+        written = [key for key in ("sha256", "files") if getattr(long.file, key)]
+        yield tree.exactly_one((*path, "file"), written, ("sha256", "files"))
+    elif long.file and not long.file.files and platforms.of_file(long.file.path) is None:
         message = f"the artifact {long.file.path[-80:]!r} is of no format that is known by its name"
-        hint = f"the name must end in one of {platforms.suffixes()}"
+        hint = f"the name must end in one of {platforms.suffixes()}; or adopt its folder: `files`, each with its sha256"
         yield tree.Fault(path=(*path, "file", "path"), rule="bad-artifact", message=message, hint=hint)
-
-
-def _outside(text: str) -> str:
-    """What is wrong with a path that must stay inside the project; empty where nothing is."""
-    if not text.strip():
-        return "is empty"
-    if any(letter in _CONTROL for letter in text):
-        return "has a control character"
-    if text.startswith(("/", "~", "\\")) or text[1:2] == ":":
-        return "is absolute"
-    if "\\" in text:
-        return "has a backslash"
-    if ".." in text.split("/"):
-        return "leads outside by `..`"
-    return ""

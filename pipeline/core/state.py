@@ -13,8 +13,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     `files` maps paths relative to the folder (`config.pbtxt`, `1/model.pt`) to their sha256. `config` is the
     ModelConfig as plain data with protobuf field names, or None where nobody needed it. `digest` is the value of
     the `pipeline_digest` parameter: of the desired model, or as the config on disk claims; None where there is none.
-    `entries` maps the desired version numbers to the keys of the store entries that their files come from. `folder`
-    tells the observed folder from any other that stood or will stand in its place.
+    `entries` maps the desired version numbers to the keys of the store entries that their files come from, `beside` is
+    the key of those beside the config. `folder` tells the observed folder from any other that stood or will stand in
+    its place.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     digest: str | None = None
     config: dict[str, Any] | None = None
     entries: dict[int, str] = {}
+    beside: str | None = None
     folder: str | None = None
 
 
@@ -59,7 +61,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     `server` is None where none runs (observed) or none is asked for (desired). `strangers` are folders of the
     repository that the pipeline did not make. `locked` maps `model/version` to the build key that the lock pins.
     `applied` maps the models of the release that was applied last to their digests, and `lost` says what became of a
-    server that the pipeline started and did not stop.
+    server that the pipeline started and did not stop. `copied` are the keys whose entries nobody exports: they are
+    copies of files.
     """
 
     store: frozenset[str]
@@ -68,4 +71,5 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     strangers: tuple[str, ...] = ()
     locked: dict[str, str] = {}
     applied: dict[str, str] = {}
+    copied: frozenset[str] = frozenset()
     lost: str = ""

@@ -21,11 +21,13 @@ _MOST_OF_LIST = 100
 
 PATTERNS = {
     spec.MODEL_NAME: "a model's name: letters, digits, `_`, `.` and `-`, a letter or digit first, at most 128",
-    spec.TENSOR_NAME: "a tensor's name: letters, digits, `_`, `.`, `:`, `/`, `-`, a letter or `_` first, at most 128",
+    spec.TENSOR_NAME: "a tensor's name: ASCII letters, digits and signs, no blank at its ends, at most 256",
     spec.AXIS_NAME: "an axis' name: small letters, digits and `_`, a letter first, at most 64",
     spec.SHA256: "a sha256 digest: 64 small hexadecimal digits",
     spec.VERSION: "a version number: 1 or above, without leading zeros (Triton ignores folders that start with 0)",
     spec.CALLABLE: "`module:function`",
+    spec.FILE_NAME: "the path of a file in a version's folder: no `..`, no backslash, no control character",
+    spec.BESIDE_NAME: "the path of a file beside config.pbtxt: no version's folder, no `..`, no dot in front",
 }
 
 

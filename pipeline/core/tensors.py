@@ -11,16 +11,19 @@ _INDEXED = re.compile(r".*__([0-9]+)", re.DOTALL)
 _FLOATS = frozenset({"FP16", "FP32", "FP64"})
 
 
-def faults(entry: spec.ModelEntry, platform: platforms.Platform, path: tree.Path) -> Iterator[tree.Fault]:
-    """What is wrong with the tensors of the model of a platform that stands at `path`."""
+def faults(entry: spec.ModelEntry, platform: platforms.Platform | None, path: tree.Path) -> Iterator[tree.Fault]:
+    """What is wrong with the tensors of the model of a platform that stands at `path`; of none, where it is served by
+    something that has no rules here."""
     for part, tensors in (("inputs", entry.inputs), ("outputs", entry.outputs)):
         for name, tensor in tensors.items():
             at = (*path, part, name)
-            yield from _dtype(tensor.dtype, platform, at)
+            if platform is not None:
+                yield from _dtype(tensor.dtype, platform, at)
             yield from _shape(tensor.shape, entry.max_batch_size, at)
-    yield from _axes(entry, path)
-    yield from _names(entry, platform, path)
-    if platform.positional:
+    yield from _axes(entry, path, bound=not _is_finished(entry))
+    if platform is not None:
+        yield from _names(entry, platform, path)
+    if platform is not None and platform.positional:
         yield from _input_indices(entry, path)
         yield from _output_indices(entry.outputs, path)
     yield from _arguments(entry.inputs, path)
@@ -65,11 +68,16 @@ def _shape(shape: spec.Shape, max_batch_size: int, at: tree.Path) -> Iterator[tr
         yield tree.Fault(path=path, rule="rank", message=message, hint="a single value a row is the shape [batch, 1]")
 
 
-def _axes(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
-    """Every named axis has bounds, since a trace is checked at them; every bound has an axis."""
+def _is_finished(entry: spec.ModelEntry) -> bool:
+    """Whether nothing is exported: an ensemble, or files that are there already."""
+    return entry.source == "ensemble" or (entry.source.file is not None and entry.export is None)
+
+
+def _axes(entry: spec.ModelEntry, path: tree.Path, *, bound: bool) -> Iterator[tree.Fault]:
+    """Every named axis of an export is `bound`, since a trace is checked at its bounds; every bound has an axis."""
     used = _used_axes(entry, path)
     for axis, at in used.items():
-        if axis != spec.BATCH and axis not in entry.axes:
+        if bound and axis != spec.BATCH and axis not in entry.axes:
             message = f"the axis `{axis}` has no bounds: the sizes to check are not known"
             hint = tree.nearest(axis, entry.axes) or f"add `axes: {{{axis}: {{min: 1, max: ...}}}}` to the model"
             yield tree.Fault(path=at, rule="axis-bounds", message=message, hint=hint)

@@ -29,6 +29,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     hint: str = ""
     on_key: bool = False
+    severity: findings.Severity = findings.Severity.ERROR
+    source: str = ""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -77,7 +79,9 @@ class Tree(msgspec.Struct, kw_only=True):
             message=fault.message,
             where=where,
             hint=fault.hint,
+            severity=fault.severity,
             model=str(fault.path[1]) if is_of_model else None,
+            source=fault.source,
         )
 
 

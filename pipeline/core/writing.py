@@ -19,7 +19,8 @@ def written(version: spec.Version, row: matrix.Row | None) -> tuple[int | None, 
 
 def artifacts(declared: spec.Spec, *, torch: str | None, row: matrix.Row | None) -> tuple[formats.Artifact, ...]:
     """Every version's artifact as an image must load it. `torch` is the version that exports are made with; of a
-    finished file nothing is known but its format. OpenVINO's exports are of IR version 11."""
+    finished file nothing is known but its format; what has no
+    format that is known is left out. OpenVINO's exports are of IR version 11."""
     return tuple(
         formats.Artifact(
             format=platforms.of(version).format,
@@ -31,4 +32,5 @@ def artifacts(declared: spec.Spec, *, torch: str | None, row: matrix.Row | None)
         )
         for name, model in declared.models.items()
         for number, version in model.versions.items()
+        if version.export or platforms.finished(version)
     )

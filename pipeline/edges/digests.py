@@ -121,6 +121,12 @@ class Digests:
         return taken
 
 
+def take(path: Path) -> str:
+    """The sha256 of a regular file, read now and not remembered. Raises OSError."""
+    with files.open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _name(about: os.stat_result) -> str:
     return f"{about.st_dev}:{about.st_ino}:{about.st_size}:{about.st_mtime_ns}:{about.st_ctime_ns}"
 

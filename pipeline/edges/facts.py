@@ -7,4 +7,13 @@ from importlib import resources
 
 def releases() -> str:
     """The text of the release matrix, for `core.matrix` to parse."""
-    return resources.files("pipeline").joinpath("data", "triton_releases.csv").read_text(encoding="utf-8")
+    return _text("triton_releases.csv")
+
+
+def model_config() -> str:
+    """The text of the catalog of ModelConfig's fields, for `core.catalog` to parse."""
+    return _text("model_config_fields.csv")
+
+
+def _text(name: str) -> str:
+    return resources.files("pipeline").joinpath("data", name).read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pipeline.core import errors
 from pipeline.edges import files
 
 _AT_FDCWD = -100
+_COARSE = 2_000_000_000  # nanoseconds: the coarsest clock of a file system that is in use (FAT)
 _EXCHANGE = 2
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -165,3 +167,26 @@ def _renameat2(first: Path, second: Path) -> bool:
 
 def _raise(error: OSError) -> None:
     raise error
+
+
+def newest(there: int | None, target: Path) -> int:
+    """The latest time in an open tree, in nanoseconds, as Triton looks for it; 0 where there is none.
+
+    It may be tomorrow's: a clock was set back since, or somebody has written it.
+    """
+    if there is None:
+        return 0
+    with files.guard("read", target):
+        return max(max(about.st_mtime_ns, about.st_ctime_ns) for about in stats(there))
+
+
+def stamp(target: Path, *, after: int) -> None:
+    """Sets the times of what lies in a folder to now, or later than `after` where that is not past.
+
+    What lies further inside keeps its times, so its digests stay known.
+    """
+    now = time.time_ns()
+    at = now if now > after else after + _COARSE
+    with opened(target) as there, files.guard("write", target):
+        for name in names(there) if there is not None else ():
+            os.utime(name, ns=(at, at), dir_fd=there, follow_symlinks=False)

@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import stat
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,14 +21,15 @@ from pipeline.edges import digests, files, folders
 
 CONFIG = "config.pbtxt"
 _LIMIT = 4 << 20
-_COARSE = 2_000_000_000  # nanoseconds: the coarsest clock of a file system that is in use (FAT)
 # The parameter as protobuf's text format writes it, and as a person might: with or without colons and commas.
 _CLAIM = re.compile(
     rb'key\s*:\s*"pipeline_digest"\s*[,;]?\s*value\s*:?\s*[{<]\s*string_value\s*:\s*"([0-9A-Za-z:_-]{1,128})"'
 )
 
-Entries = Callable[[int], Path]
-"""The store entry that the files of a version come from."""
+EMPTY = "folder"
+"""What stands for the digest of a folder without files."""
+Entries = Callable[[int | None], Path]
+"""The store entry that the files of a version come from; of None, those beside the config."""
 
 
 def observe(
@@ -68,9 +68,10 @@ def install(
     """Makes the model's folder exactly `model.files`: fresh real copies, verified, exchanged for the old in one step.
 
     `texts` has `config.pbtxt` and what else is written, by their paths; a file `N/…` is copied from the store entry of
-    version N. Every file is 0644 and every folder 0755, since a container's user reads them. Raises Unverified
-    where a copy's bytes are not the expected ones, PipelineError where the disk refuses or the name is taken by
-    something that is not ours; either way the old folder stands. The swap that is returned must be undone or forgotten.
+    version N, any other from that of the files beside the config. Every file is 0644 and every folder 0755, since a
+    container's user reads them. Raises Unverified where a copy's bytes are not the expected ones, PipelineError where
+    the disk refuses or the name is taken by something that is not ours; either way the old folder stands. The swap
+    that is returned must be undone or forgotten.
     """
     target = _place(folder, model.name)
     with folders.opened(target) as there:
@@ -81,10 +82,8 @@ def install(
                 files.make_folder((aside / name).parent)
                 files.write(aside / name, text.encode())
             for name in sorted(model.files.keys() - texts.keys()):
-                version, _, inner = name.partition("/")
-                files.make_folder((aside / name).parent)
-                files.copy(entries(int(version)) / inner, aside / name)
-            _stamp(aside, after=_newest(there, target))
+                _place_file(aside, name, model.files[name], entries)
+            folders.stamp(aside, after=folders.newest(there, target))
             _verify(aside, model, known)
             folders.sync(aside)
             return Swap(target=target, old=_put(aside, target, there))
@@ -102,6 +101,17 @@ def _put(aside: Path, target: Path, there: int | None) -> Path | None:
     old = files.temporary(target.parent)
     folders.publish(aside, old)
     return old
+
+
+def _place_file(aside: Path, name: str, value: str, entries: Entries) -> None:
+    """Puts one file of a model where it belongs, or an empty folder."""
+    if value == EMPTY:
+        files.make_folder(aside / name)
+        return
+    version, _, inner = name.partition("/")
+    files.make_folder((aside / name).parent)
+    is_version = inner and version.isdecimal()
+    files.copy(entries(int(version)) / inner if is_version else entries(None) / name, aside / name)
 
 
 def remove(folder: Path, name: str) -> Swap:
@@ -128,7 +138,7 @@ def undo(swap: Swap) -> None:
     with folders.opened(swap.target) as there:
         if swap.old is not None and there is not None:
             with contextlib.suppress(errors.PipelineError):  # a clock that was set back must not keep old files away
-                _stamp(swap.old, after=_newest(there, swap.target))
+                folders.stamp(swap.old, after=folders.newest(there, swap.target))
             folders.exchange(swap.old, swap.target)
             folders.remove(swap.old)
         elif swap.old is not None:
@@ -150,8 +160,8 @@ def renew(folder: Path, name: str) -> None:
     of what has the time that it had at the last one."""
     target = folder / name
     with folders.opened(target) as there:
-        newest = _newest(there, target)
-    _stamp(target, after=newest)
+        newest = folders.newest(there, target)
+    folders.stamp(target, after=newest)
 
 
 def identity(folder: Path, name: str) -> str | None:
@@ -257,29 +267,6 @@ def _place(folder: Path, name: str) -> Path:
         msg = f"{name!r} is no name for a model's folder"
         raise errors.PipelineError(msg, hint="Use letters, digits, dots, dashes and underscores.")
     return folder / name
-
-
-def _newest(there: int | None, target: Path) -> int:
-    """The latest time in an open tree, in nanoseconds, as Triton looks for it; 0 where there is none.
-
-    It may be tomorrow's: a clock was set back since, or somebody has written it.
-    """
-    if there is None:
-        return 0
-    with files.guard("read", target):
-        return max(max(about.st_mtime_ns, about.st_ctime_ns) for about in folders.stats(there))
-
-
-def _stamp(target: Path, *, after: int) -> None:
-    """Sets the times of a folder's config and versions to now, or later than `after` where that is not past.
-
-    Triton looks at each version by itself. What lies in a folder keeps its times, so its digests stay known.
-    """
-    now = time.time_ns()
-    stamp = now if now > after else after + _COARSE
-    with folders.opened(target) as there, files.guard("write", target):
-        for name in folders.names(there) if there is not None else ():
-            os.utime(name, ns=(stamp, stamp), dir_fd=there, follow_symlinks=False)
 
 
 def _verify(aside: Path, model: state.Model, known: digests.Digests) -> None:

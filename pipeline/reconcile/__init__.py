@@ -1,12 +1,14 @@
 """The program as a list of calls: observe, lay out, diff, plan; export, lock, assemble, serve, verify; deploy.
 
-`site` reads a project, `goals` says what should be and compares it with what is, `planning` makes plans of that,
-`disk` changes files, `proving` tries models out apart, `deploy` moves the live server from one release to another,
-`asking` asks it, `watching` does it again and again, `judging` says what fits, and `showing` makes what is used
-elsewhere. Other rooms import this package, not its parts.
+`site` reads a project, `adopting` makes one of a repository. `goals` says what should be and compares it with what is,
+`planning` makes plans of that, `disk` changes files, `proving` tries models out apart, `deploy` moves the live server
+from one release to another, `asking` asks it, `watching` does it again and again, `judging` says what fits, and
+`showing` makes what is used elsewhere. Other rooms import this package, not its parts.
 """
 
 from pipeline.edges.failpoints import POINTS as FAILPOINTS
+from pipeline.reconcile.adopting import Wanted
+from pipeline.reconcile.adopting import take as adopt
 from pipeline.reconcile.asking import status, verify
 from pipeline.reconcile.asking import write as write_report
 from pipeline.reconcile.deploy import Allowed, apply, heal, rollback, serve
@@ -23,7 +25,9 @@ __all__ = [
     "Asked",
     "Planned",
     "Site",
+    "Wanted",
     "Watching",
+    "adopt",
     "apply",
     "assemble",
     "down",

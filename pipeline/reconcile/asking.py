@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core import diff, documents, errors, findings, lock, release, report, spec, state
+import msgspec
+
+from pipeline.core import diff, documents, errors, findings, layout, lock, release, report, spec, state
 from pipeline.edges import files, record, runtimes, store
 from pipeline.reconcile import goals
 from pipeline.reconcile.site import Site
@@ -64,7 +66,22 @@ def ask(
         }
         claims[name] = verifying.Claim(digest=pinned.digest, goldens=goldens)
     rules = verifying.Rules(timeout=declared.target.ready_timeout)
-    return verifying.verify(site.project, declared, claims, server, rules)
+    made = verifying.verify(site.project, layout.completed(declared, locked), claims, server, rules)
+    return msgspec.structs.replace(made, findings=(*made.findings, *_unasked(declared, claims)))
+
+
+def _unasked(declared: spec.Spec, names: Iterable[str]) -> Iterator[findings.Finding]:
+    """A warning for each model that no golden proves."""
+    for name in names:
+        why = declared.models[name].golden.none
+        if why is not None:
+            yield findings.Finding(
+                rule=report.UNASKED,
+                severity=findings.Severity.WARNING,
+                message=f"it is loaded, and was asked nothing: {why}",
+                hint="Ask it yourself before you count on its answers.",
+                model=name,
+            )
 
 
 def _server(running: record.Running) -> verifying.Server:
@@ -146,6 +163,8 @@ def _health(site: Site, observed: state.State) -> Callable[[str], documents.Heal
                 if (each := pinned.versions.get(str(version)))
             }
             model = declared.models[name]
+            if model.golden.none is not None:
+                return "Healthy"  # it is READY: more cannot be known
             good = [verifying.healthy(site.project, model, version, each, server) for version, each in goldens.items()]
             return "Healthy" if all(good) and len(good) == len(live.versions) else "Degraded"
         return "Degraded"  # nobody knows what it serves, so nobody can say that it is right

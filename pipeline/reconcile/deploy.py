@@ -79,7 +79,7 @@ def serve(site: Site) -> documents.Outcome:
     """Moves the server to what the lock says and the repository has."""
     wanted = goals.goal(site)
     pending, _ = goals.compare(site, wanted)
-    ahead = [each for each in pending if each.kind in {diff.Kind.BUILD, diff.Kind.LOCK, diff.Kind.REPOSITORY}]
+    ahead = [each for each in pending if each.kind in {*diff.BEFORE, diff.Kind.REPOSITORY}]
     if ahead:
         msg = f"the repository is not what the spec says: {ahead[0].subject}"
         raise errors.PipelineError(msg, hint="Run `export` and `assemble` first, or `apply`, which does all.")
@@ -94,7 +94,7 @@ def _whole(site: Site, wanted: Goal) -> Site:
 def _deploy(site: Site, wanted: Goal, *, removal: bool, locks: bool = False) -> documents.Outcome:
     """Reaches the goal, or leaves everything as it was. `locks` writes the goal's lock as the project's."""
     changes, observed = goals.compare(site, wanted)
-    changes = tuple(each for each in changes if each.kind not in {diff.Kind.BUILD, diff.Kind.LOCK})
+    changes = tuple(each for each in changes if each.kind not in diff.BEFORE)
     current = site.released.current()
     committed = current is not None and current.digest == release.digest(*_as_applied(site, wanted))
     if not changes and committed and not (locks and site.locked != wanted.locked):
@@ -125,7 +125,7 @@ def _move(
         proving.prove(site, wanted, proving.unproven(wanted, changes, applied))
     site.step("assemble", wanted.digest)
     swaps = assembling.assemble(
-        site.project, wanted.declared, wanted.state.models, changes, stored=site.stored, known=site.known, say=site.say
+        site.project, wanted.state.models, changes, stored=site.stored, known=site.known, say=site.say
     )
     try:
         made = _go_live(site, wanted, changes, applied)

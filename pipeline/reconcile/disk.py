@@ -12,6 +12,7 @@ from pipeline.stages import assemble as assembling
 from pipeline.stages import choose as choosing
 from pipeline.stages import down as stopping
 from pipeline.stages import export as exporting
+from pipeline.stages import gather as gathering
 from pipeline.stages import gc as collecting
 from pipeline.stages import lock as locking
 from pipeline.stages import observe as observing
@@ -27,12 +28,19 @@ def build_missing(site: Site, *, accept: bool, accept_image: bool = False) -> lo
         for (name, _), each in made.items()
         if name in site.chosen and build.key(each) not in there
     }
+    exported = {key: each for key, each in missing.items() if not build.is_copied(each)}
+    copied = {key: each for key, each in missing.items() if build.is_copied(each)}
     site.step("export")
-    if missing:
+    if exported:
         python = environments.interpreter(site.project.root)
-        wanted = [at for at, each in made.items() if build.key(each) in missing]
+        wanted = [at for at, each in made.items() if build.key(each) in exported]
         environments.check(python, [platforms.of(site.declared.models[name].versions[n]) for name, n in wanted])
-        exporting.export(missing, project=site.project, stored=site.stored, python=python, say=site.say)
+        exporting.export(exported, project=site.project, stored=site.stored, python=python, say=site.say)
+    gathering.versions(copied, project=site.project, stored=site.stored, say=site.say)
+    beside = goals.besides(site, made)
+    lying = {build.key_beside(each): each for name, each in beside.items() if name in site.chosen}
+    lying = {key: each for key, each in lying.items() if key not in there}
+    gathering.besides(lying, project=site.project, stored=site.stored, say=site.say)
     known = lock.image(site.locked, site.declared.target.image)
     choice = choosing.choose(site.project, site.declared.target, known)
     return locking.propose(
@@ -43,6 +51,7 @@ def build_missing(site: Site, *, accept: bool, accept_image: bool = False) -> lo
         image=choosing.pin(choice, known, accept=accept_image, say=site.say),
         accept=accept,
         kept=site.kept,
+        beside=beside,
     )
 
 
@@ -61,7 +70,6 @@ def assemble(site: Site, *, remove_all: bool = False) -> tuple[str, ...]:
     site.step("assemble")
     swaps = assembling.assemble(
         site.project,
-        site.declared,
         wanted.state.models,
         changes,
         stored=site.stored,
@@ -79,11 +87,11 @@ def down(site: Site) -> bool:
 
 def gc(site: Site) -> tuple[str, ...]:
     """Removes store entries that neither the lock nor a release that is kept names; what went."""
-    keep = {each.key for model in _models(site.locked) for each in model.versions.values()}
+    keep = {key for model in _models(site.locked) for key in model.keys}
     for number in site.released.numbers():
         text = site.released.get(number).lock.encode()
         locked = lock.parse(text, file=f"release {number}: pipeline.lock")
-        keep |= {each.key for model in _models(locked) for each in model.versions.values()}
+        keep |= {key for model in _models(locked) for key in model.keys}
     return collecting.gc(site.project, site.stored, frozenset(keep), say=site.say)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from pipeline.core import build, config, diff, errors, layout, lock, platforms, release, spec, state
-from pipeline.edges import environments, exporters, facts, repository, runtimes, sources
+from pipeline.edges import environments, exporters, facts, finished, repository, runtimes, sources
 from pipeline.reconcile.site import Site
 from pipeline.stages import choose as choosing
 from pipeline.stages import observe as observing
@@ -35,6 +35,12 @@ def builds(site: Site, *, online: bool = False) -> dict[layout.At, build.Build]:
     for name, model in site.declared.models.items():
         for number, version in model.versions.items():
             pinned = lock.version(site.locked, name, number)
+            if not spec.kinds(version.source):
+                resolved[name, number] = build.Resolved(kind="ensemble", identity={})
+                continue
+            if version.source.file and version.source.file.files:
+                resolved[name, number] = finished.resolve(version.source.file, site.project.root, site.known)
+                continue
             resolved[name, number] = sources.resolve(
                 version.source,
                 root=site.project.root,
@@ -69,10 +75,23 @@ def _written(site: Site, versions: Mapping[layout.At, spec.Version]) -> dict[lay
     return {at: writing.written(version, row) for at, version in versions.items()}
 
 
-def goal(site: Site, made: dict[layout.At, build.Build] | None = None) -> Goal:
+def besides(site: Site, made: dict[layout.At, build.Build]) -> dict[str, build.Beside]:
+    """The files beside configs that the spec asks for, by model."""
+    digests = {
+        (name, file): finished.digest(each, site.project.root, site.known)
+        for name, model in site.declared.models.items()
+        for file, each in model.files.items()
+    }
+    return layout.besides(site.declared, {at: build.key(each) for at, each in made.items()}, digests)
+
+
+def goal(site: Site) -> Goal:
     """What the spec asks for, as far as it is known before the missing artifacts are built."""
-    keys = {at: build.key(each) for at, each in (made or builds(site)).items()}
-    return _goal(site, site.declared, site.locked, keys)
+    made = builds(site)
+    keys = {at: build.key(each) for at, each in made.items()}
+    beside = {name: build.key_beside(each) for name, each in besides(site, made).items()}
+    copied = frozenset(keys[at] for at, each in made.items() if build.is_copied(each))
+    return _goal(site, site.declared, site.locked, layout.Keys(versions=keys, beside=beside, copied=copied))
 
 
 def goal_of(site: Site, chosen: release.Release) -> Goal:
@@ -83,10 +102,11 @@ def goal_of(site: Site, chosen: release.Release) -> Goal:
         for model, pinned in locked.models.items()
         for number, each in pinned.versions.items()
     }
-    return _goal(site, declared, locked, keys)
+    beside = {model: pinned.beside.key for model, pinned in locked.models.items() if pinned.beside}
+    return _goal(site, declared, locked, layout.Keys(versions=keys, beside=beside))
 
 
-def _goal(site: Site, declared: spec.Spec, locked: lock.Lock | None, keys: dict[layout.At, str]) -> Goal:
+def _goal(site: Site, declared: spec.Spec, locked: lock.Lock | None, keys: layout.Keys) -> Goal:
     bare = layout.state_of(declared, locked, keys, None, local=_local(site, locked))
     live = {
         name: state.Live(digest=model.digest, versions=spec.served_versions(declared.models[name]))
@@ -129,7 +149,7 @@ def observe(site: Site, keys: Iterable[str], planned: runtimes.Launch) -> state.
         models=models,
         server=observing.observe(site.project, planned),
         strangers=strangers,
-        locked={f"{name}/{n}": v.key for name, model in locked.items() for n, v in model.versions.items()},
+        locked=lock.keys(site.locked),
         lost=observing.lost(site.project),
     )
 

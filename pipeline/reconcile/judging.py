@@ -34,13 +34,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(site: Site, name: str) -> tuple[findings.Finding, ...]:
-    """What in the spec does not fit its image, or may not; `name` is what messages call the spec's file."""
+    """What in the spec does not fit its image, or may not, and what its fields do to no purpose; `name` is what
+    messages call the spec's file."""
+    from pipeline.reconcile import examining as fields  # noqa: PLC0415
     from pipeline.stages import doctor as examining  # noqa: PLC0415
     from pipeline.stages import validate as validating  # noqa: PLC0415
 
     known = examining.artifacts(site.declared, site.locked, site.stored, torch=_torch(site.project))
     chosen = [each for each in known if each.model in site.chosen]
-    return validating.judge(site.project, name, site.declared.target, rows=examining.releases(), artifacts=chosen)
+    rows = examining.releases()
+    found = validating.judge(site.project, name, site.declared.target, rows=rows, artifacts=chosen)
+    return (*found, *fields.examine(site, name))
 
 
 def _torch(project: edges.Project) -> str | None:

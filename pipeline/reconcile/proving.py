@@ -33,7 +33,7 @@ def prove(site: Site, wanted: Goal, names: tuple[str, ...]) -> None:
         return
     site.say(f"proving {', '.join(names)} in a server apart")
     folder = site.project.candidate / "models"
-    put = assembling.installer(wanted.declared, folder, stored=site.stored, known=site.known)
+    put = assembling.installer(folder, stored=site.stored, known=site.known)
     for name in names:
         put(wanted.state.models[name])
     apart = msgspec.structs.replace(wanted.planned, repository=folder, ports=ports.free(), models=names)

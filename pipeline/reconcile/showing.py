@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from pipeline import edges
-from pipeline.core import documents, errors, findings, layout, lock
+from pipeline.core import config, documents, errors, findings, layout, lock
 from pipeline.reconcile import goals
 from pipeline.reconcile.site import Site
 
@@ -41,19 +41,22 @@ def warnings(site: Site) -> tuple[findings.Finding, ...]:
 
 def _configs(site: Site) -> documents.Rendering:
     """Each config has its model's digest as far as the lock knows it."""
-    digests = _digests(site)
-    unlocked = tuple(name for name in sorted(site.chosen) if digests.get(name) is None)
+    known = _known(site)
+    unlocked = tuple(name for name in sorted(site.chosen) if name not in known)
     if unlocked:
         site.say(f"the digest of {', '.join(unlocked)} is not known before the next `lock`: it is left out")
     models = {name: model for name, model in site.declared.models.items() if name in site.chosen}
-    configs = {name: layout.config_text(model, digests.get(name)) for name, model in models.items()}
+    configs = {
+        name: config.dump(known[name]) if name in known else layout.config_text(model, None, {})
+        for name, model in models.items()
+    }
     return documents.Rendering(configs=configs, unlocked=unlocked)
 
 
-def _digests(site: Site) -> dict[str, str | None]:
-    """Each model's digest, None where it has yet to be built; none at all where its sources are not at hand."""
+def _known(site: Site) -> dict[str, config.Data]:
+    """The whole config of each model that is built and locked; of none where sources are not at hand."""
     try:
-        return {name: model.digest for name, model in goals.goal(site).state.models.items()}
+        return {name: model.config for name, model in goals.goal(site).state.models.items() if model.config is not None}
     except errors.PipelineError as error:
         site.say(error.message)
         return {}

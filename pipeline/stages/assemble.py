@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pipeline import edges
-from pipeline.core import diff, errors, findings, layout, spec, state
+from pipeline.core import diff, errors, findings, layout, state
 from pipeline.edges import digests, repository, store
 
 
@@ -35,7 +35,6 @@ class Swaps:
 
 def assemble(  # noqa: PLR0913 - what to change, and where the files lie
     project: edges.Project,
-    declared: spec.Spec,
     desired: Mapping[str, state.Model],
     changes: Iterable[diff.Change],
     *,
@@ -49,7 +48,7 @@ def assemble(  # noqa: PLR0913 - what to change, and where the files lie
     quarantine); everything stands as before then.
     """
     swaps = Swaps()
-    put = installer(declared, project.repository, stored=stored, known=known)
+    put = installer(project.repository, stored=stored, known=known)
     try:
         for change in changes:
             if change.kind is not diff.Kind.REPOSITORY:
@@ -67,9 +66,7 @@ def assemble(  # noqa: PLR0913 - what to change, and where the files lie
     return swaps
 
 
-def installer(
-    declared: spec.Spec, folder: Path, *, stored: store.Store, known: digests.Digests
-) -> Callable[[state.Model], repository.Swap]:
+def installer(folder: Path, *, stored: store.Store, known: digests.Digests) -> Callable[[state.Model], repository.Swap]:
     """A function that makes one model's folder in the repository `folder` what it should be."""
 
     def put(model: state.Model) -> repository.Swap:
@@ -77,9 +74,10 @@ def installer(
             msg = f"the artifacts of {model.name} are not built and locked"
             raise errors.PipelineError(msg, hint="Run `export` first.")
         _check(model, stored)
-        texts = layout.texts(declared.models[model.name], model.digest)
-        entries = {number: stored.path(key) for number, key in model.entries.items()}
-        return repository.install(folder, model, texts, entries.__getitem__, known)
+        entries: dict[int | None, Path] = {number: stored.path(key) for number, key in model.entries.items()}
+        if model.beside is not None:
+            entries[None] = stored.path(model.beside)
+        return repository.install(folder, model, layout.texts(model.config or {}), entries.__getitem__, known)
 
     return put
 
@@ -87,7 +85,7 @@ def installer(
 def _check(model: state.Model, stored: store.Store) -> None:
     """Every byte that will be copied is read and compared with the store's manifest first."""
     found: list[findings.Finding] = []
-    for key in model.entries.values():
+    for key in (*model.entries.values(), *([model.beside] if model.beside else [])):
         found += stored.check(key)
     if found:
         msg = f"the store's files of {model.name} are damaged"

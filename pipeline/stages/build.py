@@ -90,7 +90,7 @@ def run(job: exporters.Job, folder: Path) -> exporters.Result:
     else:
         platform, method = platforms.METHODS[made.export.method], exporters.METHODS[made.export.method]
         module = sources.load(made.source, Path(job.source) if job.source else None, root=Path(job.root))
-        reference = torchscript.eager(module, made)
+        reference = method.eager(module, made)
         cases = _goldens(made, reference, tokenizer, folder)
         batch = min(EXAMPLE_BATCH, made.max_batch_size or EXAMPLE_BATCH)
         method.export(module, goldens.inputs(made, batch, sizes={}, tokenizer=tokenizer), made, folder)

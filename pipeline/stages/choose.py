@@ -87,6 +87,7 @@ def launch(
         models=tuple(sorted(declared.models)),
         stop_timeout=declared.target.stop_timeout,
         libraries=environments.serving(project.root, declared),
+        foreign=any(spec.has_folders(model) for model in declared.models.values()),
     )
 
 

@@ -29,6 +29,7 @@ def propose(  # noqa: PLR0913 - old and new of one thing each
     image: locking.Image,
     accept: bool,
     kept: frozenset[str] = frozenset(),
+    beside: Mapping[str, build.Beside] | None = None,
 ) -> locking.Lock:
     """The new lock, with this image, which is not written yet. Models in `kept` stay as the old lock has them.
 
@@ -45,7 +46,9 @@ def propose(  # noqa: PLR0913 - old and new of one thing each
         msg = "goldens changed" if changed else "a rebuild does not give what the lock says"
         hint = "Look at the numbers. If the change is meant: `lock --accept-goldens`." if changed else _DIFFERS
         raise errors.Unverified(msg, hint=hint, found=found)
-    new = layout.next_lock(declared, made, built, image=image, kept=_kept(old, kept))
+    found_beside = {name: stored.get(build.key_beside(each)) for name, each in (beside or {}).items()}
+    lying = {name: each for name, each in found_beside.items() if each is not None}
+    new = layout.next_lock(declared, made, built, image=image, kept=_kept(old, kept), beside=lying)
     return msgspec.structs.replace(new, digest=locking.root(new))
 
 

@@ -89,7 +89,7 @@ def test_what_is_not_reproducible_is_known_by_its_key() -> None:
         files = {"model.pt2": build.File(sha256=letter * 64, size=1)}
         built = build.Built(key=build.key(made[at]), files=files, golden="c" * 64, reproducible=False)
         locks.append(layout.next_lock(declared, {at: made[at]}, {at: built}, image=lock.image(None, "x"), kept={}))
-        keys = {at: built.key}
+        keys = layout.Keys(versions={at: built.key})
         states.append(layout.state_of(declared, locks[0], keys, None, local={built.key: built}).models["minilm"])
         assert layout.state_of(declared, locks[0], keys, None).models["minilm"].digest is None
     assert locks[0] == locks[1]

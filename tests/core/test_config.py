@@ -230,6 +230,30 @@ def test_differences(field: str, path: str, value: object) -> None:
     assert path in [each for each, _, _ in found]
 
 
+FILLED: list[tuple[dict[str, str], dict[str, str]]] = [
+    ({"platform": "onnxruntime_onnx"}, {"backend": "onnxruntime", "default_model_filename": "model.onnx"}),
+    ({"backend": "onnxruntime"}, {"platform": "onnxruntime_onnx", "default_model_filename": "model.onnx"}),
+    ({"platform": "tensorflow_graphdef"}, {"backend": "tensorflow", "default_model_filename": "model.graphdef"}),
+    ({"platform": "tensorflow_savedmodel"}, {"backend": "tensorflow", "default_model_filename": "model.savedmodel"}),
+    ({"backend": "python"}, {"default_model_filename": "model.py"}),
+    ({"backend": "openvino"}, {"default_model_filename": "model.xml"}),
+    ({"default_model_filename": "model.plan"}, {"backend": "tensorrt", "platform": "tensorrt_plan"}),
+    ({"backend": "dali"}, {"default_model_filename": "model.dali"}),
+    ({}, {"backend": "identity", "default_model_filename": "model.identity"}),
+    ({"platform": "ensemble"}, {}),
+]
+
+
+@pytest.mark.parametrize(("said", "filled"), FILLED, ids=str)
+def test_what_runs_a_model_is_filled_in(said: dict[str, str], filled: dict[str, str]) -> None:
+    """Platform, backend and file that follow from one another, or from the files, are no difference."""
+    desired = {"name": "m", "max_batch_size": 4, **said}
+    assert config.differences(desired, {**desired, **filled}) == ()
+    for key, value in said.items():
+        live = {**desired, **filled, key: "other"}
+        assert (key, value, "other") in config.differences(desired, live)
+
+
 def test_imports_little() -> None:
     """Neither the parser nor the config's data imports grpc, tritonclient, jsonschema or torch."""
     code = (

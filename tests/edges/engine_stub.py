@@ -59,6 +59,7 @@ class Handler(BaseHTTPRequestHandler):
     def _write(self, status: int, content: Any) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("Connection", "close")
         if isinstance(content, list) and content and isinstance(content[0], list):
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()

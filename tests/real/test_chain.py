@@ -194,7 +194,7 @@ def test_model_that_cannot_be_served_is_named_by_its_line(tmp_path: Path) -> Non
     made = project.make(tmp_path / "project")
     made.edit(
         "    version_policy:",
-        "    config: {parameters: {INFERENCE_MODE: {string_value: perhaps}}}\n    version_policy:",
+        "    config: {runtime: perhaps.so}\n    version_policy:",
     )
     made.build()
     made.good("assemble")

@@ -105,6 +105,52 @@ def test_compiled_package_is_known_by_what_it_was_made_from(tmp_path: Path) -> N
     assert (one.root / "pipeline.lock").read_bytes() == (two.root / "pipeline.lock").read_bytes()
 
 
+KERAS = """\
+  forest:
+    source: {{factory: {{callable: "forest:build", seed: 3}}}}
+    export: savedmodel
+    max_batch_size: 4
+    inputs:
+      left: {{dtype: INT32, shape: [batch, n], argument: first, values: {{high: 9}}}}
+      right: {{dtype: FP32, shape: [batch, 3], argument: second}}
+    outputs:
+      answer: {{dtype: FP32, shape: [batch, 2], result: total}}
+      count: {{dtype: INT64, shape: [batch, 1], result: count}}
+    axes: {{n: {{min: 1, max: 5}}}}
+    config: {{dynamic_batching: {{}}, parameters: {{TF_NUM_INTRA_THREADS: {{string_value: "1"}}}}}}
+"""
+FOREST = """\
+import keras
+
+
+def build():
+    first, second = keras.Input([None], dtype="int32", name="first"), keras.Input([3], name="second")
+    found = keras.layers.Embedding(9, 3)(first)
+    found = keras.ops.sum(found, axis=1) - second
+    count = keras.ops.sum(first, axis=1, keepdims=True)
+    return keras.Model({"first": first, "second": second}, {"total": keras.layers.Dense(2)(found), "count": count})
+"""
+
+
+def test_keras_model(tmp_path: Path) -> None:
+    """A Keras model of a factory is served as a SavedModel beside a torch one, its tensors by name; a torch module has
+    no SavedModel, and is told so.
+    """
+    made = msgspec.structs.replace(project.make(tmp_path / "project", spec=project.SPEC + KERAS), timeout=900.0)
+    (made.root / "forest.py").write_text(FOREST)
+    try:
+        made.good("apply")
+        assert "18 of 18 goldens verified" in made.good("verify")
+        assert made.good("plan").startswith("No changes.")
+        assert max(live.lock(made)["models"]["forest"]["versions"]["1"]["files"]).startswith("model.savedmodel/")
+        made.edit('"forest:build"', '"models:build", options: {scale: 1.0}')
+        refused = made.run("export", "--model", "forest")
+        assert refused.returncode == 1
+        assert "the factory gave a Tiny, not a Keras or TensorFlow model" in refused.stderr
+    finally:
+        made.good("down")
+
+
 @pytest.mark.parametrize("method", ["onnx", pytest.param("openvino", marks=pytest.mark.full)])
 def test_real_weights_have_the_same_goldens(tmp_path: Path, method: str) -> None:
     """The sample's minilm in another format has the goldens that the committed lock pins, and serves them."""

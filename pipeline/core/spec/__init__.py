@@ -8,7 +8,9 @@ Parsing lives in `parse`; nothing here reads text or decides anything. Other roo
 from pipeline.core.spec.base import (
     AXIS_NAME,
     BATCH,
+    BESIDE_NAME,
     CALLABLE,
+    FILE_NAME,
     MODEL_NAME,
     SHA256,
     TENSOR_NAME,
@@ -20,8 +22,30 @@ from pipeline.core.spec.base import (
     Sha256,
     Size,
 )
-from pipeline.core.spec.document import Document, Export, Golden, Method, ModelEntry, Override, VersionPolicy
-from pipeline.core.spec.resolved import Model, Spec, Version, batches, kind, kinds, served_versions
+from pipeline.core.spec.document import (
+    Beside,
+    Document,
+    Export,
+    Golden,
+    Method,
+    ModelEntry,
+    Override,
+    VersionPolicy,
+    Warmup,
+)
+from pipeline.core.spec.resolved import (
+    Model,
+    Spec,
+    Version,
+    batches,
+    has_folders,
+    is_ensemble,
+    is_finished,
+    kind,
+    kinds,
+    served_versions,
+    sizes,
+)
 from pipeline.core.spec.source import (
     ConfigSource,
     FactorySource,
@@ -37,12 +61,15 @@ from pipeline.core.spec.tensor import Axis, Input, Output, Shape, Tolerance, Val
 __all__ = [
     "AXIS_NAME",
     "BATCH",
+    "BESIDE_NAME",
     "CALLABLE",
+    "FILE_NAME",
     "MODEL_NAME",
     "SHA256",
     "TENSOR_NAME",
     "VERSION",
     "Axis",
+    "Beside",
     "ConfigSource",
     "Container",
     "Document",
@@ -74,9 +101,14 @@ __all__ = [
     "Values",
     "Version",
     "VersionPolicy",
+    "Warmup",
     "WheelSource",
     "batches",
+    "has_folders",
+    "is_ensemble",
+    "is_finished",
     "kind",
     "kinds",
     "served_versions",
+    "sizes",
 ]

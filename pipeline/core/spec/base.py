@@ -8,11 +8,16 @@ import msgspec
 from msgspec import Meta
 
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$(?!\n)"
-TENSOR_NAME = r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$(?!\n)"
+TENSOR_NAME = r"^[!-~](?:[ -~]{0,254}[!-~])?$(?!\n)"
 AXIS_NAME = r"^[a-z][a-z0-9_]{0,63}$(?!\n)"
 VERSION = r"^[1-9][0-9]{0,8}$(?!\n)"
 CALLABLE = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$(?!\n)"
 SHA256 = r"^[0-9a-f]{64}$(?!\n)"
+_PART = r"(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f]{1,255}"
+FILE_NAME = rf"^{_PART}(?:/{_PART}){{0,16}}$(?!\n)"
+"""A file in a version's folder, by its path there."""
+BESIDE_NAME = rf"^(?!config\.pbtxt$)(?![1-9][0-9]*(?:/|$))(?!\.){_PART}(?:/{_PART}){{0,16}}$(?!\n)"
+"""A file in a model's folder that is neither its config nor a version's."""
 BATCH = "batch"
 
 Dtype = Literal[

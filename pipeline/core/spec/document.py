@@ -7,12 +7,22 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from pipeline.core.spec.base import AXIS_NAME, MODEL_NAME, TENSOR_NAME, VERSION, Node, Seconds, Size
+from pipeline.core.spec.base import (
+    AXIS_NAME,
+    BESIDE_NAME,
+    MODEL_NAME,
+    TENSOR_NAME,
+    VERSION,
+    Node,
+    Seconds,
+    Sha256,
+    Size,
+)
 from pipeline.core.spec.source import Source
 from pipeline.core.spec.target import Target
 from pipeline.core.spec.tensor import Axis, Input, Output, Tolerance
 
-Method = Literal["trace", "script", "onnx", "openvino", "aoti"]
+Method = Literal["trace", "script", "onnx", "openvino", "aoti", "savedmodel"]
 
 
 class Export(Node, frozen=True, kw_only=True):
@@ -22,7 +32,8 @@ class Export(Node, frozen=True, kw_only=True):
         Method,
         Meta(
             description="`trace` records one run, `script` compiles the code: TorchScript both. `onnx`: torch.export's "
-            "graph as ONNX. `openvino`: the same as OpenVINO's IR. `aoti`: the same compiled by AOTInductor.",
+            "graph as ONNX. `openvino`: the same as OpenVINO's IR. `aoti`: the same compiled by AOTInductor. "
+            "`savedmodel`: a Keras or TensorFlow model of a `factory`.",
             examples=["trace"],
         ),
     ]
@@ -54,6 +65,14 @@ class Export(Node, frozen=True, kw_only=True):
 class Golden(Node, frozen=True, kw_only=True):
     """Inputs with the outputs that the eager model gave at export: what the server must answer."""
 
+    none: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1000)] | None,
+        Meta(
+            description="Why the model cannot be asked: it is only proven to load, and reports say so. For finished "
+            "files of a format that does not run here, for ensembles, and for what no single request can ask.",
+            examples=["the backend dali runs in the image only"],
+        ),
+    ] = None
     texts: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=100_000)], ...],
         Meta(
@@ -76,6 +95,48 @@ class Golden(Node, frozen=True, kw_only=True):
     tolerance: Annotated[Tolerance, Meta(description="How far a served value may be from the golden one.")] = (
         Tolerance()
     )
+
+
+class Warmup(Node, frozen=True, kw_only=True):
+    """Requests that every instance answers before the model counts as loaded."""
+
+    data: Annotated[
+        Literal["goldens", "zeros", "random"],
+        Meta(
+            description="What the requests hold: a row of the goldens, zeros, or random bytes. Zeros and random bytes "
+            "are as large as the bounds of the axes let them be.",
+            examples=["goldens"],
+        ),
+    ]
+    batches: Annotated[
+        Annotated[
+            tuple[Annotated[int, Meta(ge=1, le=2**31 - 1)] | Literal["max"], ...], Meta(min_length=1, max_length=16)
+        ]
+        | None,
+        Meta(description="The batch sizes; by default the goldens'.", examples=[[1, "max"]]),
+    ] = None
+    count: Annotated[int, Meta(ge=1, le=1000, description="How often each is asked.")] = 1
+
+
+class Beside(Node, frozen=True, kw_only=True):
+    """A file that lies beside config.pbtxt."""
+
+    path: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=4096,
+            description="The file, relative to pipeline.yaml.",
+            examples=["labels/imagenet.txt"],
+        ),
+    ]
+    sha256: Annotated[
+        Sha256 | None,
+        Meta(
+            description="Its digest, where it may not change; by default the lock alone pins it.",
+            examples=["b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"],
+        ),
+    ] = None
 
 
 class VersionPolicy(Node, frozen=True, kw_only=True):
@@ -107,7 +168,12 @@ class ModelEntry(Node, frozen=True, kw_only=True):
     """One Triton model as it is written in the spec."""
 
     source: Annotated[
-        Source, Meta(description="Where weights and code come from.", examples=[{"path": "weights/bert"}])
+        Literal["ensemble"] | Source,
+        Meta(
+            description="Where weights and code come from; `ensemble` for a model that runs others, as "
+            "ensemble_scheduling in its config says.",
+            examples=[{"path": "weights/bert"}, "ensemble"],
+        ),
     ]
     export: Annotated[
         Method | Export | None,
@@ -151,6 +217,21 @@ class ModelEntry(Node, frozen=True, kw_only=True):
         ),
     ] = None
     golden: Annotated[Golden, Meta(description="The questions whose answers prove the served model.")] = Golden()
+    warmup: Annotated[
+        Literal["goldens", "zeros", "random"] | Warmup | None,
+        Meta(
+            description="Requests that every instance answers before the model counts as loaded.",
+            examples=["goldens", {"data": "zeros", "batches": [1, "max"], "count": 2}],
+        ),
+    ] = None
+    files: Annotated[
+        dict[Annotated[str, Meta(pattern=BESIDE_NAME)], Annotated[str, Meta(min_length=1, max_length=4096)] | Beside],
+        Meta(
+            description="Files that lie beside config.pbtxt, by their path there: labels, data for warm-up or initial "
+            "states, a packed environment.",
+            examples=[{"labels.txt": "labels/imagenet.txt"}],
+        ),
+    ] = {}
     config: Annotated[
         dict[str, Any],
         Meta(

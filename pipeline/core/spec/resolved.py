@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from pipeline.core.spec.document import Export, Golden, VersionPolicy
+from pipeline.core.spec.document import Beside, Export, Golden, VersionPolicy, Warmup
 from pipeline.core.spec.source import Source
 from pipeline.core.spec.target import Target
 from pipeline.core.spec.tensor import Axis, Input, Output
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a model with everything it inherits. `export` is None for an adopted file."""
+    """One version of a model with everything it inherits. `export` is None for an adopted file; the source of an
+    ensemble's version is empty."""
 
     number: int
     source: Source
@@ -32,6 +33,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     version_policy: Literal["all"] | VersionPolicy | None
     golden: Golden
     config: dict[str, Any]
+    warmup: Warmup | None = None
+    files: dict[str, Beside] = {}
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,18 +49,37 @@ def kinds(source: Source) -> tuple[str, ...]:
     return tuple(name for name in source.__struct_fields__ if getattr(source, name) is not None)
 
 
+def is_ensemble(model: Model) -> bool:
+    """Whether a model runs others: there is no artifact of it."""
+    return "ensemble_scheduling" in model.config
+
+
+def has_folders(model: Model) -> bool:
+    """Whether a version of a model is a finished folder, whatever is in it."""
+    return any(version.source.file is not None and version.source.file.files for version in model.versions.values())
+
+
+def is_finished(version: Version) -> bool:
+    """Whether a version's artifact is there already, and is served as it is."""
+    return version.export is None
+
+
 def kind(source: Source) -> str:
     """The one key that a source has: config, wheel, path, hub, factory or file."""
     return kinds(source)[0]
 
 
 def batches(model: Model) -> tuple[int, ...]:
-    """The golden batch sizes, ascending, without repeats, none above max_batch_size; without batching the one 1."""
+    """The golden batch sizes that a server is asked; none for a model that cannot be asked."""
+    return () if model.golden.none is not None else sizes(model, model.golden.batches)
+
+
+def sizes(model: Model, written: tuple[int | Literal["max"], ...]) -> tuple[int, ...]:
+    """Batch sizes in numbers: ascending, without repeats, none above max_batch_size; without batching the one 1."""
     if model.max_batch_size == 0:
         return (1,)
     most = model.max_batch_size
-    sizes = {most if size == "max" else min(size, most) for size in model.golden.batches}
-    return tuple(sorted(sizes))
+    return tuple(sorted({most if size == "max" else min(size, most) for size in written}))
 
 
 def served_versions(model: Model) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from pipeline.core.spec.base import CALLABLE, Node, Sha256
+from pipeline.core.spec.base import CALLABLE, FILE_NAME, Node, Sha256
 
 
 class ConfigSource(Node, frozen=True, kw_only=True):
@@ -113,13 +113,13 @@ class HubSource(Node, frozen=True, kw_only=True):
 
 
 class FactorySource(Node, frozen=True, kw_only=True):
-    """Any `torch.nn.Module`, made by a function of your own repository."""
+    """Any `torch.nn.Module`, or a Keras or TensorFlow model, made by a function of your own repository."""
 
     callable: Annotated[
         str,
         Meta(
             pattern=CALLABLE,
-            description="`module:function`; the function returns the module. The module's file, and the files of your "
+            description="`module:function`; the function returns the model. The module's file, and the files of your "
             "repository that it imports, are part of the build key.",
             examples=["models.ranker:build"],
         ),
@@ -133,18 +133,37 @@ class FactorySource(Node, frozen=True, kw_only=True):
 
 
 class FileSource(Node, frozen=True, kw_only=True):
-    """A finished artifact, adopted by its digest."""
+    """A finished artifact, adopted by its digest: one file, or the whole folder of a version with each of its files."""
 
     path: Annotated[
         str,
         Meta(
             min_length=1,
             max_length=4096,
-            description="The file, relative to pipeline.yaml.",
-            examples=["artifacts/model.pt"],
+            description="The file, or the version's folder, relative to pipeline.yaml.",
+            examples=["artifacts/model.pt", "artifacts/ranker/1"],
         ),
     ]
-    sha256: Sha256
+    sha256: Annotated[
+        Sha256 | None,
+        Meta(
+            description="The digest of the file.",
+            examples=["b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"],
+        ),
+    ] = None
+    files: Annotated[
+        dict[Annotated[str, Meta(pattern=FILE_NAME)], Sha256],
+        Meta(
+            description="In place of `sha256`: every file of the folder, by its path in it, with its digest. They are "
+            "served under these names, whatever the format.",
+            examples=[
+                {
+                    "model.onnx": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                    "weights.bin": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                }
+            ],
+        ),
+    ] = {}
 
 
 class Source(Node, frozen=True, kw_only=True):
@@ -189,7 +208,7 @@ class Source(Node, frozen=True, kw_only=True):
     file: Annotated[
         FileSource | None,
         Meta(
-            description="A finished artifact.",
+            description="A finished artifact, of any format.",
             examples=[
                 {
                     "path": "artifacts/model.pt",

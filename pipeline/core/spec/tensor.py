@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -60,6 +60,13 @@ class Input(Node, frozen=True, kw_only=True):
             examples=[{"high": 30522}],
         ),
     ] = None
+    config: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Any further field of Triton's ModelInput, by its protobuf name.",
+            examples=[{"allow_ragged_batch": True}],
+        ),
+    ] = {}
 
 
 class Output(Node, frozen=True, kw_only=True):
@@ -92,3 +99,10 @@ class Output(Node, frozen=True, kw_only=True):
         ),
     ] = None
     finite: Annotated[bool, Meta(description="False allows NaN and infinity in this output.")] = True
+    config: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Any further field of Triton's ModelOutput, by its protobuf name.",
+            examples=[{"label_filename": "labels.txt"}],
+        ),
+    ] = {}

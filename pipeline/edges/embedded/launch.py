@@ -55,7 +55,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     `python` is the interpreter of the torch environment, `backends` the folder that backend directories are made in,
     `stop_timeout` the seconds that a stopping server leaves to requests in flight. A `shared` server lets another of
     the same user listen on its HTTP and gRPC ports, so that `handover` can replace it; not part of the fingerprint.
-    `libraries` are the versions of those that run its models' formats, beside torch.
+    `libraries` are the versions of those that run its models' formats, beside torch. `foreign` says that models bring
+    files of their own, Python code perhaps: no bytecode may be written beside it.
     """
 
     repository: Path
@@ -66,6 +67,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout: float = 30.0
     shared: bool = True
     libraries: dict[str, str] = {}
+    foreign: bool = False
 
 
 def fingerprint(launch: Launch) -> str:
@@ -81,6 +83,7 @@ def fingerprint(launch: Launch) -> str:
             "backend": {name: _digest(path) for name, path in toolkit.ours().items()},
             "installed": _installed(launch.python),
             "libraries": launch.libraries,
+            **({"foreign": True} if launch.foreign else {}),
         }
     )
 
@@ -103,14 +106,15 @@ def command(launch: Launch, *, server: Path, backends: Path, nonce: str) -> list
     ]
 
 
-def environment(python: Path, libraries: tuple[Path, ...]) -> dict[str, str]:
-    """The server's whole environment. Triton's stub takes the Python environment of the first `python3` on PATH."""
+def environment(programs: Path, libraries: tuple[Path, ...]) -> dict[str, str]:
+    """The server's whole environment. Triton's stub takes the Python environment of the first `python3` on PATH: it is
+    in `programs`."""
     passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
     return (
         passed
         | _MEMORY
         | {
-            "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
             "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries),
         }
     )

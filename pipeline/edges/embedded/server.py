@@ -16,7 +16,7 @@ import msgspec
 from pipeline import edges
 from pipeline.core import errors, serverlog
 from pipeline.edges import family, files, ports, record
-from pipeline.edges.embedded import launch, toolkit
+from pipeline.edges.embedded import launch, toolkit, unwritten
 
 NAME = "embedded"
 _SHARED = Path("/dev/shm")  # noqa: S108 - where Triton's Python backend keeps its regions
@@ -40,6 +40,7 @@ def start(wanted: launch.Launch, *, run: Path, say: edges.Say, beside: record.Ru
     kit = toolkit.find(wanted.python)
     _check_python(wanted.python)
     backends = toolkit.backends(wanted.backends, wanted.python)
+    programs = unwritten.environment(wanted.backends, wanted.python) if wanted.foreign else wanted.python.parent
     ports.check(wanted.ports, record.LOOPBACK, beside.pid if beside else None)
     nonce = secrets.token_hex(16)
     intent = record.Record(
@@ -49,7 +50,7 @@ def start(wanted: launch.Launch, *, run: Path, say: edges.Say, beside: record.Ru
     record.write(run, intent)
     try:
         words = launch.command(wanted, server=kit.server, backends=backends, nonce=nonce)
-        pid = _spawn(words, launch.environment(wanted.python, kit.libraries), run=run, folder=backends)
+        pid = _spawn(words, launch.environment(programs, kit.libraries), run=run, folder=backends)
         found = family.process(pid)
         record.write(run, msgspec.structs.replace(intent, pid=pid, started=found.started if found else 0))
         running = _appear(run, pid)

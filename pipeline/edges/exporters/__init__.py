@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pipeline.core import build, platforms
-from pipeline.edges.exporters import aoti, onnx, openvino, torchscript
+from pipeline.edges.exporters import aoti, onnx, openvino, tensorflow, torchscript
 from pipeline.edges.exporters.worker import JOB, RESULT, Failure, Job, Result, command, environment, read
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    import torch
 
     Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -46,12 +45,14 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
 
     `export(module, example, build, folder)` writes the platform's file into `folder`, and what belongs to it; `example`
     are inputs to record a run with. `load(path, build)` reads the artifact back. Both raise errors.PipelineError for
-    what a user can mend. A method that is not `reproducible` gives other bytes each time.
+    what a user can mend. A method that is not `reproducible` gives other bytes each time. `eager(module, build)` is
+    the model itself as the goldens are asked of it.
     """
 
     version: int
     reproducible: bool = True
-    export: Callable[[torch.nn.Module, Arrays, build.Build, Path], None]
+    eager: Callable[[Any, build.Build], Runner] = torchscript.eager
+    export: Callable[[Any, Arrays, build.Build, Path], None]
     load: Callable[[Path, build.Build], Runner]
 
 
@@ -60,6 +61,9 @@ METHODS: dict[str, Method] = {
     "script": Method(version=1, export=torchscript.script, load=torchscript.load),
     "onnx": Method(version=1, export=onnx.export, load=onnx.load),
     "openvino": Method(version=1, export=openvino.export, load=openvino.load),
+    "savedmodel": Method(
+        version=1, reproducible=False, eager=tensorflow.eager, export=tensorflow.export, load=tensorflow.load
+    ),
     "aoti": Method(version=1, reproducible=False, export=aoti.export, load=aoti.load),
 }
 ADOPTED: dict[platforms.Format, Method] = {

@@ -83,12 +83,17 @@ def environment() -> dict[str, str]:
 
     One thread, and no vector instructions beyond AVX2, since the order of additions depends on both; of MKL's modes
     COMPATIBLE is the one that its manual promises on the processors of every maker. ATEN_CPU_CAPABILITY is torch's
-    own, ONEDNN_MAX_CPU_ISA oneDNN's. No GPU: goldens are the CPU's.
+    own, ONEDNN_MAX_CPU_ISA oneDNN's; TF_... are TensorFlow's. No GPU: goldens are the CPU's.
     """
     return {
         "ATEN_CPU_CAPABILITY": "avx2",
         "MKL_CBWR": "COMPATIBLE",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": "1",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "TF_DETERMINISTIC_OPS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",

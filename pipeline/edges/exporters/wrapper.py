@@ -77,6 +77,9 @@ def wrap(model: torch.nn.Module, made: build.Build, *, scripted: bool = False) -
     """A Wrapper whose forward() has the argument names of signature.inputs. Raises errors.PipelineError for a type that
     a torch model has no tensors of.
     """
+    if not isinstance(model, torch.nn.Module):
+        msg = f"the source gives a {type(model).__name__}, not a torch.nn.Module"
+        raise errors.PipelineError(msg, hint="A Keras or TensorFlow model is exported by `savedmodel`.")
     dtypes = {name: tensor.dtype for name, tensor in made.inputs.items()}
     dtypes |= {name: tensor.dtype for name, tensor in made.outputs.items()}
     for name, dtype in dtypes.items():

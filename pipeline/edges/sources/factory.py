@@ -9,14 +9,11 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline import edges
 from pipeline.core import build, errors, spec
 from pipeline.edges.sources import request
-
-if TYPE_CHECKING:
-    import torch
 
 
 def resolve(declared: str | spec.FactorySource, asked: request.Request) -> build.Resolved:
@@ -46,9 +43,11 @@ def fetch(resolved: build.Resolved, root: Path, cache: Path, say: edges.Say) -> 
     return root
 
 
-def load(resolved: build.Resolved, folder: Path | None, root: Path) -> torch.nn.Module:  # noqa: ARG001
-    """Call the factory with its options. Raises errors.PipelineError when it gives no module, or when it imported a
-    file of the root that its digest does not cover. What the factory itself raises passes through.
+def load(resolved: build.Resolved, folder: Path | None, root: Path) -> Any:  # noqa: ANN401, ARG001 - of any framework
+    """Call the factory with its options: a torch module, or a Keras or TensorFlow model.
+
+    Raises errors.PipelineError when it gives neither, or when it imported a file of the root that its digest does not
+    cover. What the factory itself raises passes through.
     """
     import torch  # noqa: PLC0415
 
@@ -57,8 +56,12 @@ def load(resolved: build.Resolved, folder: Path | None, root: Path) -> torch.nn.
     sys.path.insert(0, str(root))
     make = _function(resolved.identity["callable"])
     torch.manual_seed(resolved.identity["seed"])
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(resolved.identity["seed"])
     made = make(**resolved.identity["options"])
     _check_imported(before, resolved, root)
+    if {"keras", "tensorflow"} & {kind.__module__.partition(".")[0] for kind in type(made).__mro__}:
+        return made
     if not isinstance(made, torch.nn.Module):
         msg = f"{resolved.identity['callable']} gave a {type(made).__name__}, not a torch.nn.Module"
         raise errors.PipelineError(msg, hint="Return the module itself.")

@@ -50,9 +50,10 @@ def remember(
 
 
 def _ask(client: triton.Client, declared: spec.Spec, name: str, version: int) -> findings.Finding | None:
-    """Asks one version with the smallest tensors that the spec allows; of a model that it does not know, nothing."""
+    """Asks one version with the smallest tensors that the spec allows; nothing of a model that it does not know, or
+    that cannot be asked."""
     model = declared.models.get(name)
-    if model is None:
+    if model is None or model.golden.none is not None:
         return None
     sizes = {axis: bounds.min for axis, bounds in model.axes.items()}
     tensors = [

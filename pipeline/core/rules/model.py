@@ -1,20 +1,17 @@
-"""The rules of a whole document and of a model: names, ports, versions, goldens, and the further config fields.
-
-The shape of the data is right already; the tensors have their own rules in `tensors`, the sources in `sources`.
-"""
+"""The rules of a whole document and of a model: names, ports, versions, goldens."""
 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import msgspec
 
-from pipeline.core import config, errors, fields, image, platforms, spec, tree
+from pipeline.core import errors, image, platforms, spec, tree
+from pipeline.core.rules import subject
 
 _WINDOWS = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
+_INTER_OP = "INTER_OP_THREAD_COUNT"
 _TOKENIZED = frozenset({"wheel", "path", "hub"})
 
 
@@ -23,16 +20,41 @@ def document(written: spec.Document | None, built: tree.Tree) -> Iterator[tree.F
     data = built.data if isinstance(built.data, dict) else {}
     names = data.get("models")
     yield from _names(list(names) if isinstance(names, dict) else [], built)
-    target = written.target if written else _whole_target(data.get("target"))
+    target = target_of(written, built)
+    yield from _together(written.models if written else {})
     if target is not None:
         yield from _image(target.image)
         yield from _ports(target.ports)
 
 
-def _whole_target(data: object) -> spec.Target | None:
-    """The target of a document that has faults elsewhere."""
+def _together(models: Mapping[str, spec.ModelEntry]) -> Iterator[tree.Fault]:
+    """Two models that set the threads between operators: the second to load would end NVIDIA's server."""
+    first = ""
+    for name, entry in models.items():
+        path: tree.Path = ("models", name)
+        model = subject.Subject(entry=entry, target=None, path=path)
+        if model.backend != "pytorch" or not _sets(entry):
+            continue
+        if first:
+            message = f"`{_INTER_OP}` is set by the model `{first}` already: a process can set it once"
+            hint = "NVIDIA's C++ server ends at the second: set it for one model only"
+            yield model.fault("inter-op-twice", message, "parameters", _INTER_OP, hint=hint, on_key=True)
+        first = first or name
+
+
+def _sets(entry: spec.ModelEntry) -> bool:
+    given = entry.config.get("parameters", {})
+    value = given.get(_INTER_OP, {}) if isinstance(given, dict) else {}
+    text = value.get("string_value") if isinstance(value, dict) else None
+    return isinstance(text, str) and text.isdecimal() and int(text) > 0
+
+
+def target_of(written: spec.Document | None, built: tree.Tree) -> spec.Target | None:
+    """The target, of a document that has faults elsewhere too; None where it has faults itself."""
+    if written is not None:
+        return written.target
     try:
-        return msgspec.convert(data, spec.Target)
+        return msgspec.convert(built.data.get("target") if isinstance(built.data, dict) else None, spec.Target)
     except msgspec.ValidationError:
         return None
 
@@ -83,19 +105,17 @@ def _ports(ports: spec.Ports) -> Iterator[tree.Fault]:
 def model(
     entry: spec.ModelEntry,
     models: Mapping[str, spec.ModelEntry],
-    platform: platforms.Platform,
+    platform: platforms.Platform | None,
     built: tree.Tree,
     path: tree.Path,
 ) -> Iterator[tree.Fault]:
-    """What is wrong with one model of a platform, its tensors and sources aside. `models` are all of the spec."""
+    """What is wrong with one model of a platform, but its tensors, sources and config. `models` are all of the spec."""
     yield from _versions(entry, path)
     yield from _policy(entry, path)
     yield from _batches(entry, built, path)
     yield from _texts(entry, models, built, path)
-    yield from _config(entry, path)
-    yield from _limits(entry, platform, path)
-    if platform.positional:
-        yield from _controls(entry.config.get("sequence_batching"), (*path, "config"))
+    if platform is not None:
+        yield from _limits(entry, platform, path)
 
 
 def _limits(entry: spec.ModelEntry, platform: platforms.Platform, path: tree.Path) -> Iterator[tree.Fault]:
@@ -116,7 +136,8 @@ def _versions(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
     if not numbers:
         message = "a model needs a version"
         yield tree.Fault(path=at, rule="version-gap", message=message, hint="write `1: {}`", on_key=True)
-    for before, after in itertools.pairwise(numbers):
+    # An adopted model keeps the numbers that its clients know.
+    for before, after in itertools.pairwise([] if subject.is_finished(entry) else numbers):
         if after != before + 1:
             message = f"there is no version {before + 1} between {before} and {after}"
             hint = "number the versions without gaps; old ones may be removed from the low end"
@@ -170,37 +191,10 @@ def _texts(
         message = "texts need an input whose argument is input_ids"
         yield tree.Fault(path=at, rule="golden-texts", message=message, hint="name one with `argument:`", on_key=True)
     owner = models.get(named) if named is not None else entry
-    if owner is not None and not set(spec.kinds(owner.source)) <= _TOKENIZED:
+    kinds = ("ensemble",) if owner is None or owner.source == "ensemble" else spec.kinds(owner.source)
+    if owner is not None and not set(kinds) <= _TOKENIZED:
         whose = f"the source of `{named}`" if named else "this model's source"
         message = f"texts need a tokenizer, and {whose} has none"
         hint = "name a model with a wheel, path or hub source as `golden.tokenizer`"
         where = (*path, "golden", "tokenizer") if named else at
         yield tree.Fault(path=where, rule="golden-texts", message=message, hint=hint, on_key=not named)
-
-
-def _config(entry: spec.ModelEntry, path: tree.Path) -> Iterator[tree.Fault]:
-    """Fields that other keys decide, and unknown fields."""
-    at = (*path, "config")
-    for key in entry.config:
-        if key in config.TYPED:
-            message = f"`{key}` is said elsewhere: {config.TYPED[key]}"
-            yield tree.Fault(path=(*at, key), rule="config-clash", message=message, hint="remove it", on_key=True)
-    parameters = entry.config.get("parameters")
-    if isinstance(parameters, dict) and config.DIGEST in parameters:
-        message = f"the parameter `{config.DIGEST}` is the pipeline's own"
-        where = (*at, "parameters", config.DIGEST)
-        yield tree.Fault(path=where, rule="config-clash", message=message, hint="remove it", on_key=True)
-    rest = {key: value for key, value in entry.config.items() if key not in config.TYPED}
-    for steps, message, hint in fields.check(rest) if rest else ():
-        yield tree.Fault(path=(*at, *steps), rule="config-field", message=message, hint=hint, on_key=True)
-
-
-def _controls(sequences: Any, at: tree.Path) -> Iterator[tree.Fault]:  # noqa: ANN401 - any YAML
-    """The pytorch backend takes controls by position only."""
-    controls = sequences.get("control_input") if isinstance(sequences, dict) else None
-    for index, control in enumerate(controls if isinstance(controls, list) else ()):
-        name = control.get("name") if isinstance(control, dict) else None
-        if isinstance(name, str) and not re.fullmatch(r".+__[0-9]+", name):
-            message = f"the control input `{name[:80]}` does not follow <name>__<index>, as the pytorch backend needs"
-            where = (*at, "sequence_batching", "control_input", index, "name")
-            yield tree.Fault(path=where, rule="control-input", message=message)

@@ -1,0 +1,5 @@
+"""A model of the Python backend."""
+
+
+class TritonPythonModel:
+    """What Triton asks for."""
