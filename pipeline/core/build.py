@@ -24,6 +24,15 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: dict[str, str] = {}
 
 
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """What a TensorRT engine is made for: TensorRT's version in the image, and the GPU's compute capability, empty
+    where there is none. `image` is where it is made, and no part of the key: its TensorRT is."""
+
+    tensorrt: str
+    capability: str
+    image: str
+
+
 class Build(msgspec.Struct, frozen=True, kw_only=True):
     """One artifact to build: plain data, sent to the export process as JSON.
 
@@ -47,6 +56,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     exporter: int
     opset: int | None = None
     ir: int | None = None
+    engine: Engine | None = None
 
 
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,9 +122,13 @@ def key(build: Build) -> str:
         del shaping[name]
     shaping["golden"] = {"texts": build.golden.texts, "seed": build.golden.seed}
     shaping["export"] = build.export.method if build.export else None
-    for name in ("opset", "ir"):  # what a format has not, its key does not name
+    if build.export and build.export.precision != "fp32":
+        shaping["export"] = {"method": build.export.method, "precision": build.export.precision}
+    for name in ("opset", "ir", "engine"):  # what a format has not, its key does not name
         if shaping[name] is None:
             del shaping[name]
+    if build.engine is not None:
+        del shaping["engine"]["image"]
     for output in shaping["outputs"].values():
         output.pop("tolerance", None)
         output.pop("finite", None)

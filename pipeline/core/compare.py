@@ -5,7 +5,7 @@ Only `verify` and its like import this, so that a command that compares nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -39,6 +39,27 @@ def answers(
             )
             found.extend([mismatch] if mismatch else [])
     return tuple(found)
+
+
+def loss(output: str, expected: Sequence[Array], got: Sequence[Array]) -> findings.Loss | None:
+    """What the answers `got` have lost of `expected`; None for an output that has no real numbers."""
+    if any(array.dtype.kind != "f" for array in expected):
+        return None
+    first, second = (np.concatenate([array.astype(np.float64).ravel() for array in side]) for side in (expected, got))
+    size = float(np.linalg.norm(first) * np.linalg.norm(second))
+    places = [_places(array) != _places(other) for array, other in zip(expected, got, strict=True)]
+    return findings.Loss(
+        output=output,
+        cosine=float(first @ second) / size if size else 1.0,
+        max_abs=_largest(np.abs(first - second)) or 0.0,
+        argmax_changed=float(np.concatenate(places).mean()),
+    )
+
+
+def _places(array: Array) -> Array:
+    """Where each row has its largest value."""
+    rows = array.reshape(array.shape[0], -1) if array.ndim > 1 else array.reshape(1, -1)
+    return np.asarray(rows.argmax(axis=1))
 
 
 def compare(

@@ -85,6 +85,21 @@ def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(kept.values())
 
 
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """What a lower precision costs an output, over all answers that were compared: the cosine of the angle between
+    the eager model's values and these, the largest error, and the share of rows whose largest value is at another
+    place."""
+
+    output: str
+    cosine: float
+    max_abs: float
+    argmax_changed: float
+
+    def __str__(self) -> str:
+        numbers = f"cosine {self.cosine:.6f}, max abs error {self.max_abs:.1e}"
+        return f"loss of {self.output}: {numbers}, argmax changed {self.argmax_changed:.2%}"
+
+
 def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings that must stop a run."""
     return tuple(finding for finding in findings if finding.severity is Severity.ERROR)

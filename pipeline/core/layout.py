@@ -10,6 +10,9 @@ import msgspec
 from pipeline.core import build, config, errors, lock, platforms, spec, state, warmup
 
 CONFIG = "config.pbtxt"
+CAPABILITY = "compute_capability"
+"""Where the lock's toolchain has the GPU that TensorRT's engines are made on."""
+
 EMBEDDED = "configs/embedded.pbtxt"
 """What the embedded server reads in place of config.pbtxt, where it is there."""
 
@@ -23,11 +26,15 @@ EMPTY = "folder"
 
 class Makers(msgspec.Struct, frozen=True, kw_only=True):
     """What artifacts are made with: the code version of each export method (of None: of adopted files), the versions
-    of the libraries that shape each format's bytes, and the opset and IR version that exports are written in."""
+    of the libraries that shape each format's bytes, and the opset and IR version that exports are written in.
+    `capability` is that of the GPU that TensorRT's engines are made on, `tensorrt` the image's, or what stands for it;
+    empty where there is none."""
 
     codes: Mapping[str | None, int]
     toolchains: Mapping[platforms.Format, dict[str, str]]
     written: Mapping[At, tuple[int | None, int | None]] = {}
+    capability: str = ""
+    tensorrt: str = ""
 
 
 def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: Makers) -> dict[At, build.Build]:
@@ -49,6 +56,7 @@ def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: M
             exporter=makers.codes[version.export.method if version.export else None],
             opset=makers.written.get((model.name, number), (None, None))[0],
             ir=makers.written.get((model.name, number), (None, None))[1],
+            engine=_engine(declared.target.image, version, makers),
         )
         for model in declared.models.values()
         for number, version in model.versions.items()
@@ -78,6 +86,13 @@ def besides(
                 batched=model.max_batch_size > 0,
             )
     return found
+
+
+def _engine(image: str, version: spec.Version, makers: Makers) -> build.Engine | None:
+    """What a TensorRT engine is made for; where the image's TensorRT is not known, its name stands for that."""
+    if version.export is None or platforms.of(version).format != "tensorrt":
+        return None
+    return build.Engine(tensorrt=makers.tensorrt or image, capability=makers.capability, image=image)
 
 
 def _tokenizer(
@@ -214,6 +229,9 @@ def next_lock(  # noqa: PLR0913 - all that a lock is made of
     """The lock after every build is there; models in `kept` stay as they are."""
     models: dict[str, lock.Model] = dict(kept)
     toolchain = {name: version for each in made.values() for name, version in each.toolchain.items()}
+    engines = [each.engine for each in made.values() if each.engine]
+    if engines:
+        toolchain |= {"tensorrt": engines[0].tensorrt, CAPABILITY: engines[0].capability}
     for name, model in declared.models.items():
         if name in kept:
             continue

@@ -28,7 +28,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     `positional` backend takes names `<any>__<n>` for positions, and controls of sequences by no other name. Triton
     itself makes `instances` of a model on a CPU where the config says no number. The rest is what a backend cannot do:
     its tensors have no other `names` than `<name>__<n>`, its largest batch is `batches`, it has no `sequences`. Where
-    `sources` are named, it is made of those alone.
+    `sources` are named, it is made of those alone. What is not `embedded` needs NVIDIA's image, and a GPU.
     """
 
     format: Format
@@ -47,6 +47,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     batches: int | None = None
     sequences: bool = True
     sources: tuple[str, ...] = ()
+    embedded: bool = True
 
 
 _AT_LOAD = "Triton's {} backend refuses it at load"
@@ -116,6 +117,17 @@ SAVEDMODEL = Platform(
     sources=("factory",),
 )
 
+TENSORRT = Platform(
+    format="tensorrt",
+    platform="tensorrt_plan",
+    backend="tensorrt",
+    filename="model.plan",
+    groups=("onnx",),
+    shaping=("onnx", "onnx-ir", "onnxscript"),
+    refused={**dict.fromkeys(("UINT16", "UINT32", "UINT64", "FP64"), _AT_LOAD.format("tensorrt")), **_NO_TEXT},
+    embedded=False,
+)
+
 METHODS: dict[str, Platform] = {
     "trace": TORCHSCRIPT,
     "script": TORCHSCRIPT,
@@ -123,13 +135,24 @@ METHODS: dict[str, Platform] = {
     "openvino": OPENVINO,
     "aoti": AOTI,
     "savedmodel": SAVEDMODEL,
+    "tensorrt": TENSORRT,
 }
 """What each export method makes."""
+
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "trace": ("fp16", "bf16", "int8"),
+    "script": ("fp16", "bf16", "int8"),
+    "onnx": ("fp16", "int8"),
+    "openvino": ("fp16",),
+    "aoti": ("fp16", "bf16"),
+    "tensorrt": ("fp16", "bf16"),
+}
+"""What each export method can compute with, beside fp32."""
 
 KNOWN = (
     SAVEDMODEL,
     msgspec.structs.replace(SAVEDMODEL, platform="tensorflow_graphdef", filename="model.graphdef"),
-    Platform(format="tensorrt", platform="tensorrt_plan", backend="tensorrt", filename="model.plan"),
+    TENSORRT,
     ONNX,
     OPENVINO,
     TORCHSCRIPT,
@@ -138,7 +161,7 @@ KNOWN = (
 )
 """All that Triton knows by the name of a file, in the order in which it looks for them, exported here or not."""
 
-_SUFFIXES = {".pt": TORCHSCRIPT, ".onnx": ONNX, ".xml": OPENVINO, ".pt2": AOTI}
+_SUFFIXES = {".pt": TORCHSCRIPT, ".onnx": ONNX, ".xml": OPENVINO, ".pt2": AOTI, ".plan": TENSORRT}
 """What a finished file is, by the end of its name."""
 
 

@@ -185,7 +185,7 @@ def show_report(made: report.Report, *, colour: bool = False) -> str:
         word = paint(case.outcome, _OUTCOMES[case.outcome], colour=colour)
         about = f"{case.model} {case.version}  {case.protocol}  batch {case.batch}"
         lines.append(f"{word:<6} {clean(about)}  {case.milliseconds:.1f} ms")
-        lines += [f"       {clean(str(mismatch))}" for mismatch in case.mismatches]
+        lines += [f"       {clean(str(each))}" for each in (*case.mismatches, *case.losses)]
         lines += [f"       {clean(case.message)}"] * bool(case.message)
         lines += [f"       to repeat it: {clean(case.folder)}"] * bool(case.folder)
     lines += [

@@ -42,6 +42,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     )
     repeats: Annotated[int, Meta(ge=1, description="How often it was asked.")] = 1
     mismatches: Annotated[tuple[findings.Mismatch, ...], Meta(description="Every output that differs.")] = ()
+    losses: Annotated[
+        tuple[findings.Loss, ...], Meta(description="What a lower precision has cost, where the export has one.")
+    ] = ()
     message: Annotated[str, Meta(description="Why it could not be asked.")] = ""
     folder: Annotated[str, Meta(description="What is needed to repeat a failure, relative to the project.")] = ""
 

@@ -148,6 +148,10 @@ def _export(
 def _options(export: spec.Export, source: spec.Source, path: tree.Path) -> Iterator[tree.Fault]:
     """An option that the method does not have is a mistake, not something to pass over; so is a source that it cannot
     take."""
+    known = ("fp32", *platforms.PRECISIONS.get(export.method, ()))
+    if export.precision not in known:
+        message = f"`{export.method}` has no precision {export.precision}: it has {', '.join(known)}"
+        yield tree.Fault(path=(*path, "precision"), rule="export-option", message=message)
     wanted = platforms.METHODS[export.method].sources
     if wanted and spec.kind(source) not in wanted:
         message = f"`{export.method}` is made of a `{wanted[0]}` source, and this is a `{spec.kind(source)}`"

@@ -19,14 +19,15 @@ def written(version: spec.Version, row: matrix.Row | None) -> tuple[int | None, 
 
 def artifacts(declared: spec.Spec, *, torch: str | None, row: matrix.Row | None) -> tuple[formats.Artifact, ...]:
     """Every version's artifact as an image must load it. `torch` is the version that exports are made with; of a
-    finished file nothing is known but its format; what has no
-    format that is known is left out. OpenVINO's exports are of IR version 11."""
+    finished file nothing is known but its format; what has no format that is known is left out. OpenVINO's exports are
+    of IR version 11, engines of the image's own TensorRT."""
     return tuple(
         formats.Artifact(
             format=platforms.of(version).format,
             model=name,
             version=number,
             torch=torch if version.export else None,
+            tensorrt=row.tensorrt if row and version.export else None,
             opset=written(version, row)[0],
             ir=11 if version.export and version.export.method == "openvino" else written(version, row)[1],
         )

@@ -12,6 +12,9 @@ from pipeline.reconcile.site import Site
 from pipeline.stages import choose as choosing
 from pipeline.stages import observe as observing
 
+_SMI = 5.0
+"""Seconds that `nvidia-smi` has to tell the GPU."""
+
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
     """A release to be reached: the spec and the lock that say so, the state that follows from them, and the server:
@@ -60,19 +63,34 @@ def _makers(site: Site) -> layout.Makers:
         for number, version in model.versions.items()
     }
     found = {(platform := platforms.of(version)).format: platform for version in versions.values()}
+    written, tensorrt = _written(site, versions) if {"onnx", "openvino", "tensorrt"} & found.keys() else ({}, "")
     return layout.Makers(
         codes=exporters.codes(),
         toolchains={name: environments.toolchain(site.project.root, each) for name, each in found.items()},
-        written=_written(site, versions) if {"onnx", "openvino"} & found.keys() else {},
+        written=written,
+        tensorrt=tensorrt,
+        capability=_capability(site.locked) if "tensorrt" in found else "",
     )
 
 
-def _written(site: Site, versions: Mapping[layout.At, spec.Version]) -> dict[layout.At, tuple[int | None, int | None]]:
-    """The opset and IR version of each export. The matrix is read for those alone whose bytes the image shapes."""
+def _written(
+    site: Site, versions: Mapping[layout.At, spec.Version]
+) -> tuple[dict[layout.At, tuple[int | None, int | None]], str]:
+    """The opset and IR version of each export, and the image's TensorRT. The matrix is read for those alone whose bytes
+    the image shapes."""
     from pipeline.core import compat, matrix, writing  # noqa: PLC0415
 
     row = compat.find(site.declared.target.image, matrix.parse(facts.releases()))
-    return {at: writing.written(version, row) for at, version in versions.items()}
+    return {at: writing.written(version, row) for at, version in versions.items()}, (row and row.tensorrt) or ""
+
+
+def _capability(locked: lock.Lock | None) -> str:
+    """The compute capability of this machine's GPU; where it has none, of the one that the lock's engines are for."""
+    from pipeline.core import gpu  # noqa: PLC0415 - only engines are made for a kind of GPU
+    from pipeline.edges import machine  # noqa: PLC0415
+
+    known = [each.capability or gpu.capability(each.name) or "" for each in machine.driver(_SMI).gpus]
+    return known[0] if known else locked.toolchain.get(layout.CAPABILITY, "") if locked else ""
 
 
 def besides(site: Site, made: dict[layout.At, build.Build]) -> dict[str, build.Beside]:
@@ -86,12 +104,19 @@ def besides(site: Site, made: dict[layout.At, build.Build]) -> dict[str, build.B
 
 
 def goal(site: Site) -> Goal:
-    """What the spec asks for, as far as it is known before the missing artifacts are built."""
+    """What the spec asks for, as far as it is known before the missing artifacts are built.
+
+    A model that is left out and that nothing is locked of is no part of it: there is nothing of it to be served.
+    """
     made = builds(site)
-    keys = {at: build.key(each) for at, each in made.items()}
-    beside = {name: build.key_beside(each) for name, each in besides(site, made).items()}
-    copied = frozenset(keys[at] for at, each in made.items() if build.is_copied(each))
-    return _goal(site, site.declared, site.locked, layout.Keys(versions=keys, beside=beside, copied=copied))
+    parts = site.chosen | (site.locked.models.keys() if site.locked else set())
+    declared = msgspec.structs.replace(
+        site.declared, models={name: model for name, model in site.declared.models.items() if name in parts}
+    )
+    keys = {at: build.key(each) for at, each in made.items() if at[0] in parts}
+    beside = {name: build.key_beside(each) for name, each in besides(site, made).items() if name in parts}
+    copied = frozenset(keys[at] for at, each in made.items() if at[0] in parts and build.is_copied(each))
+    return _goal(site, declared, site.locked, layout.Keys(versions=keys, beside=beside, copied=copied))
 
 
 def goal_of(site: Site, chosen: release.Release) -> Goal:

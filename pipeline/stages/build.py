@@ -95,7 +95,7 @@ def run(job: exporters.Job, folder: Path) -> exporters.Result:
         batch = min(EXAMPLE_BATCH, made.max_batch_size or EXAMPLE_BATCH)
         method.export(module, goldens.inputs(made, batch, sizes={}, tokenizer=tokenizer), made, folder)
         artifact = method.load(folder / platform.filename, made)
-        checks = _check_batches(made, artifact, cases)
+        checks = [*_check_batches(made, artifact, cases), *_losses(made, artifact, cases)]
     checks += _check_axes(made, reference, artifact, tokenizer)
     files = {str(path.relative_to(folder)): _file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     golden = files.pop(goldens.FILE).sha256
@@ -184,6 +184,18 @@ def _check_batches(made: build.Build, artifact: Runner, cases: Cases) -> list[st
     return [f"batch {batch}: max abs error {error:.1e}" for batch, error in told.items()]
 
 
+def _losses(made: build.Build, artifact: Runner, cases: Cases) -> list[str]:
+    """What a lower precision costs, over all goldens."""
+    if made.export is None or made.export.precision == "fp32":
+        return []
+    answers = [(expected, artifact(given)) for given, expected in cases.values()]
+    found = [
+        compare.loss(name, [expected[name] for expected, _ in answers], [got[name] for _, got in answers])
+        for name in made.outputs
+    ]
+    return [str(each) for each in found if each is not None]
+
+
 def _check_axes(made: build.Build, reference: Runner, artifact: Runner, tokenizer: Path) -> list[str]:
     """The artifact agrees at both bounds of every named axis, at batch 1. Raises errors.PipelineError."""
     checks = []
@@ -221,7 +233,7 @@ def _difference(made: build.Build, artifact: Runner, given: Arrays, answers: Arr
         return error.message
     except RuntimeError as error:
         return ([line for line in str(error).splitlines() if line.strip()] or ["RuntimeError"])[-1].strip()
-    found = compare.answers(answers, got, made.outputs, made.golden.tolerance)
+    found = compare.answers(answers, got, spec.judged(made.outputs, made.export), made.golden.tolerance)
     if found:
         return _words(found[0])
     wide = ((answers[name].astype(np.float64), got[name].astype(np.float64)) for name in answers)

@@ -31,7 +31,8 @@ def propose(  # noqa: PLR0913 - old and new of one thing each
     kept: frozenset[str] = frozenset(),
     beside: Mapping[str, build.Beside] | None = None,
 ) -> locking.Lock:
-    """The new lock, with this image, which is not written yet. Models in `kept` stay as the old lock has them.
+    """The new lock, with this image, which is not written yet. Models in `kept` stay as the old lock has them, or out
+    of it.
 
     Raises Unverified where a rebuild is not what the lock says, or where a golden changed and `accept` is False.
     """
@@ -46,9 +47,12 @@ def propose(  # noqa: PLR0913 - old and new of one thing each
         msg = "goldens changed" if changed else "a rebuild does not give what the lock says"
         hint = "Look at the numbers. If the change is meant: `lock --accept-goldens`." if changed else _DIFFERS
         raise errors.Unverified(msg, hint=hint, found=found)
+    known = _kept(old, kept)
+    models = {name: model for name, model in declared.models.items() if name in known or name not in kept}
+    asked = msgspec.structs.replace(declared, models=models)
     found_beside = {name: stored.get(build.key_beside(each)) for name, each in (beside or {}).items()}
     lying = {name: each for name, each in found_beside.items() if each is not None}
-    new = layout.next_lock(declared, made, built, image=image, kept=_kept(old, kept), beside=lying)
+    new = layout.next_lock(asked, made, built, image=image, kept=known, beside=lying)
     return msgspec.structs.replace(new, digest=locking.root(new))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.core import allowance, errors, spec
+from pipeline.core import allowance, errors, lock, parse, spec
 from pipeline.edges import goldens
 from pipeline.edges.exporters import signature
 from tests.real import orders
@@ -79,6 +79,22 @@ def test_artifact_takes_and_gives_the_declared_tensors(bert: tuple[Path, Path]) 
         got, swapped = module(*given), module(*[one.clamp(0, 1) for one in reversed(given)])
     np.testing.assert_allclose(got.numpy(), tensors["4/output/output__0"], rtol=1e-4, atol=1e-5)
     assert not np.allclose(swapped.numpy(), tensors["4/output/output__0"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_committed_lock_is_what_is_built(tmp_path: Path) -> None:
+    """The sample's bert comes out with the bytes that the lock in the repository pins: nothing here has moved them."""
+    home = Path(__file__).parents[2]
+    declared = parse.parse_spec((home / "pipeline.yaml").read_bytes(), file="pipeline.yaml").models["bert"]
+    pinned = lock.parse((home / "pipeline.lock").read_bytes(), file="pipeline.lock").models["bert"].versions["1"]
+    made = orders.order(
+        declared.versions[1].source,
+        tmp_path,
+        max_batch_size=declared.max_batch_size,
+        inputs=declared.inputs,
+        outputs=declared.outputs,
+        batches=(1,),
+    )
+    assert orders.export(made, tmp_path, tmp_path / "out").files == pinned.files
 
 
 def test_texts_and_their_ids_are_kept(tmp_path: Path) -> None:

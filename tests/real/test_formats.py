@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,6 +148,87 @@ def test_keras_model(tmp_path: Path) -> None:
         refused = made.run("export", "--model", "forest")
         assert refused.returncode == 1
         assert "the factory gave a Tiny, not a Keras or TensorFlow model" in refused.stderr
+    finally:
+        made.good("down")
+
+
+ENGINE = """\
+  engine:
+    source: {factory: {callable: "models:build", options: {scale: 2.5}, seed: 0}}
+    export: tensorrt
+    max_batch_size: 4
+    inputs: {left: {dtype: FP32, shape: [batch, 3]}, right: {dtype: FP32, shape: [batch, 3]}}
+    outputs: {answer: {dtype: FP32, shape: [batch, 2]}}
+"""
+LOWER = [
+    ("trace", "fp16"),
+    ("trace", "bf16"),
+    ("trace", "int8"),
+    ("onnx", "fp16"),
+    ("onnx", "int8"),
+    ("openvino", "fp16"),
+]
+WIDE = """\
+import torch
+
+
+def build():
+    return torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8))
+"""
+MODEL = """\
+  {name}:
+    source: {{{{factory: {{{{callable: "wide:build", seed: 5}}}}}}}}
+    export: {export}
+    max_batch_size: 4
+    inputs: {{{{x: {{{{dtype: FP32, shape: [batch, 64]}}}}}}}}
+    outputs: {{{{y: {{{{dtype: FP32, shape: [batch, 8]}}}}}}}}
+"""
+
+
+def test_lower_precision(tmp_path: Path) -> None:
+    """The same model in every precision that a format has: one golden, verified within each one's own tolerance, with
+    the loss in the report; a tolerance that it cannot keep is an error before anything is served.
+    """
+    names = {f"{method}_{kind}": f"{{{{method: {method}, precision: {kind}}}}}" for method, kind in LOWER}
+    models = "".join(MODEL.format(name=name, export=export) for name, export in {"whole": "trace", **names}.items())
+    head = project.SPEC[: project.SPEC.index("models:")]
+    made = msgspec.structs.replace(project.make(tmp_path / "project", spec=f"{head}models:\n{models}"), timeout=900.0)
+    (made.root / "wide.py").write_text(WIDE)
+    try:
+        made.good("apply", "--report", "report.json")
+        locked = {name: each["versions"]["1"] for name, each in live.lock(made)["models"].items()}
+        assert len({each["golden"] for each in locked.values()}) == 1
+        size = {name: sum(file["size"] for file in each["files"].values()) for name, each in locked.items()}
+        assert all(size[name] < 0.75 * size["whole"] for name in names)
+        cases = json.loads((made.root / "report.json").read_text())["cases"]
+        assert {case["outcome"] for case in cases} == {"passed"}
+        losses = {case["model"]: case["losses"] for case in cases if case["batch"] == 4}
+        assert losses.pop("whole") == []
+        assert all(0.99 < loss["cosine"] <= 1 and loss["max_abs"] > 0 for found in losses.values() for loss in found)
+        made.edit("precision: int8}\n", "precision: int8, tolerance: {rtol: 1e-7, atol: 1e-7}}\n")
+        refused = made.run("export", "--model", "trace_int8", "--accept-goldens")
+        assert refused.returncode == 0  # a tolerance shapes no byte
+        assert made.run("verify", "--model", "trace_int8").returncode == 4
+    finally:
+        made.good("down")
+
+
+def test_tensorrt_without_a_gpu(tmp_path: Path) -> None:
+    """Where there is no GPU no engine is made: exit 5 with all that is missing, while the other models are built and
+    can be served.
+    """
+    made = project.make(tmp_path / "project")
+    made.edit("models:\n", "models:\n" + ENGINE)
+    refused = made.run("export", PATH="/nowhere")
+    assert refused.returncode == 5, refused.stderr
+    assert "a TensorRT engine of engine cannot be made here: there is not an NVIDIA GPU" in refused.stderr
+    assert "docker" in refused.stderr
+    assert "exporting tiny" in refused.stderr
+    try:
+        applied = made.run("apply", "--model", "tiny")
+        assert applied.returncode == 0, applied.stderr
+        assert "exporting" not in applied.stderr
+        assert sorted(live.lock(made)["models"]) == ["tiny"]
     finally:
         made.good("down")
 

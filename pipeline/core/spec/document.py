@@ -22,7 +22,9 @@ from pipeline.core.spec.source import Source
 from pipeline.core.spec.target import Target
 from pipeline.core.spec.tensor import Axis, Input, Output, Tolerance
 
-Method = Literal["trace", "script", "onnx", "openvino", "aoti", "savedmodel"]
+Method = Literal["trace", "script", "onnx", "openvino", "aoti", "savedmodel", "tensorrt"]
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 class Export(Node, frozen=True, kw_only=True):
@@ -33,7 +35,7 @@ class Export(Node, frozen=True, kw_only=True):
         Meta(
             description="`trace` records one run, `script` compiles the code: TorchScript both. `onnx`: torch.export's "
             "graph as ONNX. `openvino`: the same as OpenVINO's IR. `aoti`: the same compiled by AOTInductor. "
-            "`savedmodel`: a Keras or TensorFlow model of a `factory`.",
+            "`savedmodel`: a Keras or TensorFlow model of a `factory`. `tensorrt`: an engine for this machine's GPU.",
             examples=["trace"],
         ),
     ]
@@ -42,6 +44,22 @@ class Export(Node, frozen=True, kw_only=True):
         Meta(
             description="The ONNX opset; by default 18, or the newest that the image loads where that is older.",
             examples=[18],
+        ),
+    ] = None
+    precision: Annotated[
+        Precision,
+        Meta(
+            description="What the artifact computes with, where the method has it; the goldens stay the eager model's "
+            "own. `int8` is dynamic: weights are integers, activations become so in each run.",
+            examples=["fp16"],
+        ),
+    ] = "fp32"
+    tolerance: Annotated[
+        Tolerance | None,
+        Meta(
+            description="How far this export's answers may be from the golden ones, in place of all other tolerances; "
+            "by default those, or wide ones for a lower precision.",
+            examples=[{"rtol": 1e-2, "atol": 1e-2}],
         ),
     ] = None
     timeout: Annotated[Seconds, Meta(description="Seconds after which the export is killed.")] = 900.0

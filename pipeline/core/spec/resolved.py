@@ -9,7 +9,7 @@ import msgspec
 from pipeline.core.spec.document import Beside, Export, Golden, VersionPolicy, Warmup
 from pipeline.core.spec.source import Source
 from pipeline.core.spec.target import Target
-from pipeline.core.spec.tensor import Axis, Input, Output
+from pipeline.core.spec.tensor import Axis, Input, Output, Tolerance
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +80,22 @@ def sizes(model: Model, written: tuple[int | Literal["max"], ...]) -> tuple[int,
         return (1,)
     most = model.max_batch_size
     return tuple(sorted({most if size == "max" else min(size, most) for size in written}))
+
+
+_LOWER = {
+    "fp16": Tolerance(rtol=1e-2, atol=1e-2),
+    "bf16": Tolerance(rtol=5e-2, atol=5e-2),
+    "int8": Tolerance(rtol=1e-1, atol=1e-1),
+}
+"""How far a lower precision may be from the eager model, where the spec does not say it."""
+
+
+def judged(outputs: dict[str, Output], export: Export | None) -> dict[str, Output]:
+    """The outputs with the tolerances that an export's answers are judged by."""
+    own = (export.tolerance or _LOWER.get(export.precision)) if export else None
+    if own is None:
+        return outputs
+    return {name: msgspec.structs.replace(output, tolerance=own) for name, output in outputs.items()}
 
 
 def served_versions(model: Model) -> tuple[int, ...]:

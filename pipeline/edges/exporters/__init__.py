@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pipeline.core import build, platforms
-from pipeline.edges.exporters import aoti, onnx, openvino, tensorflow, torchscript
+from pipeline.edges.exporters import aoti, onnx, openvino, tensorflow, tensorrt, torchscript
 from pipeline.edges.exporters.worker import JOB, RESULT, Failure, Job, Result, command, environment, read
 
 if TYPE_CHECKING:
@@ -61,9 +61,8 @@ METHODS: dict[str, Method] = {
     "script": Method(version=1, export=torchscript.script, load=torchscript.load),
     "onnx": Method(version=1, export=onnx.export, load=onnx.load),
     "openvino": Method(version=1, export=openvino.export, load=openvino.load),
-    "savedmodel": Method(
-        version=1, reproducible=False, eager=tensorflow.eager, export=tensorflow.export, load=tensorflow.load
-    ),
+    "savedmodel": Method(version=1, eager=tensorflow.eager, export=tensorflow.export, load=tensorflow.load),
+    "tensorrt": Method(version=1, reproducible=False, export=tensorrt.export, load=tensorrt.load),
     "aoti": Method(version=1, reproducible=False, export=aoti.export, load=aoti.load),
 }
 ADOPTED: dict[platforms.Format, Method] = {

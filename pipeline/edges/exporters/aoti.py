@@ -35,15 +35,16 @@ def export(module: torch.nn.Module, example: Arrays, made: build.Build, folder: 
     import torch  # noqa: PLC0415
     import torch._inductor  # noqa: PLC0415 - there is no public name
 
-    from pipeline.edges.exporters import wrapper  # noqa: PLC0415 - needs torch
+    from pipeline.edges.exporters import precision, wrapper  # noqa: PLC0415 - need torch
 
     if not any(map(shutil.which, COMPILERS)):
         msg = "there is no C++ compiler, which `export: aoti` needs"
         raise errors.Unfit(msg, hint="Install one: apt-get install g++.")
+    wrapped = wrapper.wrap(precision.lower(module, made), made, dtype=precision.dtype(made))
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             program = torch.export.export(
-                wrapper.wrap(module, made), symbolic.tensors(example, made), dynamic_shapes=symbolic.shapes(made)
+                wrapped, symbolic.tensors(example, made), dynamic_shapes=symbolic.shapes(made)
             )
     except errors.PipelineError:
         raise

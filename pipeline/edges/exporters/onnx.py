@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,20 +35,36 @@ _LEAST = 1024  # bytes: what is smaller stays in the graph, as shapes must
 
 def export(module: torch.nn.Module, example: Arrays, made: build.Build, folder: Path) -> None:
     """Writes the graph that torch.export sees. Raises errors.PipelineError for what cannot be exported."""
-    write(graph(module, example, made, opset=made.opset, ir=made.ir), folder)
+    from pipeline.edges.exporters import precision  # noqa: PLC0415 - needs torch
+
+    quantized = made.export is not None and made.export.precision == "int8"
+    dtype = precision.dtype(made)
+    lower = precision.lower(module, made) if dtype else module
+    write(graph(lower, example, made, opset=made.opset, ir=made.ir, dtype=dtype), folder)
+    if quantized:
+        _quantize(folder, made)
 
 
-def graph(module: torch.nn.Module, example: Arrays, made: build.Build, *, opset: int | None, ir: int | None) -> Any:  # noqa: ANN401 - onnx_ir has no types here
+def graph(  # noqa: PLR0913 - the model, and what it is written as
+    module: torch.nn.Module,
+    example: Arrays,
+    made: build.Build,
+    *,
+    opset: int | None,
+    ir: int | None,
+    dtype: torch.dtype | None = None,
+) -> Any:  # noqa: ANN401 - onnx_ir has no types here
     """The model as onnx_ir's, whose inputs and outputs are the declared tensors, in this opset and IR version."""
     import torch  # noqa: PLC0415
 
     from pipeline.edges.exporters import wrapper  # noqa: PLC0415 - needs torch
 
     names = [name for name, _ in signature.inputs(made)]
+    wrapped = wrapper.wrap(module, made, dtype=dtype)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             program = torch.onnx.export(
-                wrapper.wrap(module, made), symbolic.tensors(example, made), dynamo=True, verbose=False, optimize=True,
+                wrapped, symbolic.tensors(example, made), dynamo=True, verbose=False, optimize=True,
                 opset_version=opset, dynamic_shapes=symbolic.shapes(made),
                 input_names=names, output_names=signature.outputs(made),
             )  # fmt: skip
@@ -59,6 +76,25 @@ def graph(module: torch.nn.Module, example: Arrays, made: build.Build, *, opset:
     _clear(model, made)
     model.ir_version = ir
     return model
+
+
+def _quantize(folder: Path, made: build.Build) -> None:
+    """Makes the weights integers, and the graph one that makes so what they are multiplied by, in each run."""
+    import onnx_ir  # noqa: PLC0415
+    from onnxruntime import quantization  # noqa: PLC0415
+
+    whole, path = folder / "whole.onnx", folder / ARCHIVE
+    if (folder / WEIGHTS).exists():
+        msg = "weights beyond 2 GiB cannot be made integers"
+        raise errors.PipelineError(msg, hint="Use `precision: fp16`, or another format.")
+    path.replace(whole)
+    logging.disable(logging.WARNING)
+    quantization.quantize_dynamic(whole, path, weight_type=quantization.QuantType.QInt8)
+    whole.unlink()
+    model = onnx_ir.load(path)
+    _clear(model, made)
+    model.ir_version = made.ir
+    write(model, folder)
 
 
 def _clear(model: Any, made: build.Build) -> None:  # noqa: ANN401

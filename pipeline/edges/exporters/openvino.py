@@ -36,6 +36,7 @@ def export(module: torch.nn.Module, example: Arrays, made: build.Build, folder: 
 
     from pipeline.core import formats  # noqa: PLC0415 - a plan names this module, and judges no image
 
+    half = made.export is not None and made.export.precision == "fp16"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".onnx-") as aside:
         opset, ir = formats.onnx(None)
         onnx.write(onnx.graph(module, example, made, opset=opset, ir=ir), Path(aside))
@@ -46,7 +47,7 @@ def export(module: torch.nn.Module, example: Arrays, made: build.Build, folder: 
             msg = f"OpenVINO cannot convert the model: {lines[0] if lines else type(error).__name__}"
             raise errors.PipelineError(msg, hint="Use `export: onnx`.", details=lines[1:16]) from error
         _name(model)
-        openvino.save_model(model, str(folder / ARCHIVE), compress_to_fp16=False)
+        openvino.save_model(model, str(folder / ARCHIVE), compress_to_fp16=half)
     graph = ET.parse(folder / ARCHIVE)  # noqa: S314 - written a line above
     _check_operators(graph, made)
     _clear(graph, folder / ARCHIVE)

@@ -60,6 +60,7 @@ def export(module: Any, example: Arrays, made: build.Build, folder: Path) -> Non
         lines = [line for line in str(error).splitlines() if line.strip()]
         msg = f"TensorFlow cannot save the model: {lines[0] if lines else type(error).__name__}"
         raise errors.PipelineError(msg, hint="Change the model's code, or its inputs.", details=lines[1:16]) from error
+    (folder / ARCHIVE / "fingerprint.pb").unlink(missing_ok=True)  # a random number, which no loader needs
     for each in (folder / ARCHIVE).iterdir():
         if each.is_dir() and not any(each.iterdir()):
             each.rmdir()  # what is empty is not kept anywhere

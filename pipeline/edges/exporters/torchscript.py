@@ -44,9 +44,10 @@ def eager(module: torch.nn.Module, made: build.Build) -> Runner:
 
 def trace(module: torch.nn.Module, example: Arrays, made: build.Build, folder: Path) -> None:
     """Record one run on `example`. Raises errors.PipelineError for what cannot be traced."""
-    from pipeline.edges.exporters import wrapper  # noqa: PLC0415 - needs torch
+    from pipeline.edges.exporters import precision, wrapper  # noqa: PLC0415 - need torch
 
-    _record(wrapper.wrap(module, made), example, made, folder)
+    lower = precision.lower(module, made)
+    _record(wrapper.wrap(lower, made, dtype=precision.dtype(made)), example, made, folder)
 
 
 def script(module: torch.nn.Module, example: Arrays, made: build.Build, folder: Path) -> None:
@@ -56,16 +57,16 @@ def script(module: torch.nn.Module, example: Arrays, made: build.Build, folder: 
     """
     import torch  # noqa: PLC0415
 
-    from pipeline.edges.exporters import wrapper  # noqa: PLC0415 - needs torch
+    from pipeline.edges.exporters import precision, wrapper  # noqa: PLC0415 - need torch
 
     try:
-        compiled = torch.jit.script(module)
+        compiled = torch.jit.script(precision.lower(module, made))
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         msg = f"TorchScript cannot compile {type(module).__name__}: {lines[0] if lines else type(error).__name__}"
         hint = "Use `export: trace`, or write the model within TorchScript's language (transformers' models are not)."
         raise errors.PipelineError(msg, hint=hint, details=lines[1:16]) from error
-    _record(wrapper.wrap(compiled, made, scripted=True), example, made, folder)
+    _record(wrapper.wrap(compiled, made, scripted=True, dtype=precision.dtype(made)), example, made, folder)
 
 
 def load(path: Path, made: build.Build) -> Runner:

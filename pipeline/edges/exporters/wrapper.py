@@ -34,6 +34,7 @@ class Wrapper(torch.nn.Module):  # type: ignore[misc]
     A transformers model wants integers in 64 bits and floats in its own type; any other module gets what was declared.
     """
 
+    # TorchScript keeps plain attributes: whatever is added here changes the bytes of every artifact.
     def __init__(self, model: torch.nn.Module, made: build.Build, *, widen: bool) -> None:
         super().__init__()
         self.model = model
@@ -49,7 +50,7 @@ class Wrapper(torch.nn.Module):  # type: ignore[misc]
         ordered: list[torch.Tensor] = []
         named: dict[str, torch.Tensor] = {}
         for name, declared in self.declared.items():
-            value = self._widened(given[name]) if self.widen else given[name]
+            value = self._given(given[name])
             if declared.argument is None:
                 ordered.append(value)
             else:
@@ -59,13 +60,18 @@ class Wrapper(torch.nn.Module):  # type: ignore[misc]
         picked = [self._output(result, name, output, mask) for name, output in self.results]
         return picked[0] if len(picked) == 1 else tuple(picked)
 
-    def _widened(self, value: torch.Tensor) -> torch.Tensor:
+    def _given(self, value: torch.Tensor) -> torch.Tensor:
+        if not self.widen:
+            return value
         if value.dtype in {torch.uint8, torch.int8, torch.int16, torch.int32}:
             return value.to(torch.int64)
         return value.to(torch.float32) if value.dtype in {torch.float16, torch.float64} else value
 
+    def _picked(self, result: Any, name: str, output: spec.Output) -> torch.Tensor:  # noqa: ANN401
+        return _pick(result, output.result if output.result is not None else self.positions[name], name)
+
     def _output(self, result: Any, name: str, output: spec.Output, mask: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
-        tensor = _pick(result, output.result if output.result is not None else self.positions[name], name)
+        tensor = self._picked(result, name, output)
         if output.pool is not None:
             tensor = _pooled(tensor, output.pool, mask)
         if output.normalize:
@@ -73,21 +79,40 @@ class Wrapper(torch.nn.Module):  # type: ignore[misc]
         return tensor.to(DTYPES[output.dtype])
 
 
-def wrap(model: torch.nn.Module, made: build.Build, *, scripted: bool = False) -> Wrapper:
+class Lowered(Wrapper):
+    """The same around a model that computes in `dtype`: what comes out of it is pooled in full precision again."""
+
+    def __init__(self, model: torch.nn.Module, made: build.Build, *, widen: bool, dtype: torch.dtype) -> None:
+        super().__init__(model, made, widen=widen)
+        self.dtype = dtype
+
+    def _given(self, value: torch.Tensor) -> torch.Tensor:
+        value = super()._given(value)
+        return value.to(self.dtype) if value.is_floating_point() else value
+
+    def _picked(self, result: Any, name: str, output: spec.Output) -> torch.Tensor:  # noqa: ANN401
+        tensor = super()._picked(result, name, output)
+        return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
+
+
+def wrap(
+    model: torch.nn.Module, made: build.Build, *, scripted: bool = False, dtype: torch.dtype | None = None
+) -> Wrapper:
     """A Wrapper whose forward() has the argument names of signature.inputs. Raises errors.PipelineError for a type that
     a torch model has no tensors of.
     """
     if not isinstance(model, torch.nn.Module):
         msg = f"the source gives a {type(model).__name__}, not a torch.nn.Module"
         raise errors.PipelineError(msg, hint="A Keras or TensorFlow model is exported by `savedmodel`.")
-    dtypes = {name: tensor.dtype for name, tensor in made.inputs.items()}
-    dtypes |= {name: tensor.dtype for name, tensor in made.outputs.items()}
-    for name, dtype in dtypes.items():
-        if dtype not in DTYPES:
-            msg = f"tensor {name} is {dtype}, which an exported torch model does not take"
+    declared = {name: tensor.dtype for name, tensor in made.inputs.items()}
+    declared |= {name: tensor.dtype for name, tensor in made.outputs.items()}
+    for name, kind_of in declared.items():
+        if kind_of not in DTYPES:
+            msg = f"tensor {name} is {kind_of}, which an exported torch model does not take"
             raise errors.PipelineError(msg, hint=f"It takes {', '.join(DTYPES)}.")
     widen = not scripted and any(kind.__module__ == "transformers.modeling_utils" for kind in type(model).__mro__)
-    wrapper: Wrapper = Wrapper(model, made, widen=widen).eval()
+    made_up = Lowered(model, made, widen=widen, dtype=dtype) if dtype else Wrapper(model, made, widen=widen)
+    wrapper: Wrapper = made_up.eval()
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(argument, kind) for _, argument in signature.inputs(made)]
 

@@ -5,6 +5,7 @@ Docker engine, `here` all the rest. Nothing is changed, and what cannot be found
 """
 
 from pipeline.edges.machine.engine import ask as ask_engine
+from pipeline.edges.machine.here import driver
 from pipeline.edges.machine.probing import LIMIT, has_gpu, probe
 
-__all__ = ["LIMIT", "ask_engine", "has_gpu", "probe"]
+__all__ = ["LIMIT", "ask_engine", "driver", "has_gpu", "probe"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -48,7 +48,7 @@ def start(  # noqa: PLR0913 - what is wanted, and where
     """
     limit = declared.target.ready_timeout
     if isinstance(planned, embedded.Launch):
-        environments.check(planned.python, [platforms.of_model(declared.models[name]) for name in wanted])
+        _check_formats(declared, wanted, planned.python)
     running = runtimes.start(planned, run=run, say=say, beside=beside)
     try:
         deadline = time.monotonic() + limit
@@ -66,6 +66,16 @@ def start(  # noqa: PLR0913 - what is wanted, and where
         raise
     say(f"every version answers: {_names(wanted)}")
     return running
+
+
+def _check_formats(declared: spec.Spec, names: Iterable[str], python: Path) -> None:
+    """Raises Unfit where this server cannot serve a format, or the environment lacks what that takes."""
+    found = {name: platforms.of_model(declared.models[name]) for name in names}
+    for name, platform in found.items():
+        if not platform.embedded:
+            msg = f"{name} is for {platform.backend}, which needs NVIDIA's image and a GPU"
+            raise errors.Unfit(msg, hint="Serve it there, or leave it out here with --model.")
+    environments.check(python, found.values())
 
 
 def _wait(

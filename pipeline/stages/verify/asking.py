@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from pipeline import edges
-from pipeline.core import compare, errors, report, rounds, spec
+from pipeline.core import compare, errors, findings, report, rounds, spec
 from pipeline.edges import failures, inference
 from pipeline.stages.verify.claims import Arrays, Cases, Rules, Server
 
@@ -19,6 +19,9 @@ class Asker:
 
     def __init__(self, project: edges.Project, model: spec.Model, version: int, server: Server, rules: Rules) -> None:
         self.project, self.model, self.version, self.server, self.rules = project, model, version, server, rules
+        export = model.versions[version].export
+        self.outputs = spec.judged(model.outputs, export)
+        self.lower = export is not None and export.precision != "fp32"
 
     def ask(self, protocols: tuple[inference.Protocol, ...], golden: Cases) -> tuple[report.Case, ...]:
         """Every golden over every protocol, as often as the rules say; after one that had no answer in time, none."""
@@ -45,7 +48,7 @@ class Asker:
             model=self.model.name, version=self.version, protocol=client.protocol, batch=batch, outcome="passed"
         )
         failures.clear(self.project.state / "failures", case)
-        return _Question(client, self.model, case, given, expected)
+        return _Question(self, client, case, given, expected)
 
     def _keep(self, question: _Question) -> None:
         """Keeps what is needed to repeat a failure, and says where."""
@@ -59,7 +62,7 @@ class Asker:
             failures.Asked(
                 address=self.server.address,
                 port=self.server.http if question.case.protocol == "http" else self.server.grpc,
-                tolerances={name: output.tolerance or default for name, output in self.model.outputs.items()},
+                tolerances={name: output.tolerance or default for name, output in self.outputs.items()},
                 inputs=question.given,
                 expected=question.expected,
                 got=question.got,
@@ -71,9 +74,9 @@ class _Question:
     """One golden over one protocol: asked again and again, never until it passes."""
 
     def __init__(
-        self, client: inference.Client, model: spec.Model, case: report.Case, given: Arrays, expected: Arrays
+        self, asker: Asker, client: inference.Client, case: report.Case, given: Arrays, expected: Arrays
     ) -> None:
-        self.client, self.model, self.case, self.given, self.expected = client, model, case, given, expected
+        self.asker, self.client, self.case, self.given, self.expected = asker, client, case, given, expected
         self.asked = rounds.Asked()
         self.got: Arrays = {}
 
@@ -81,13 +84,19 @@ class _Question:
         """Asks once more; the case as it is then."""
         self.got, began = {}, time.perf_counter()
         try:
-            self.got = self.client.infer(self.model.name, self.case.version, self.given, tuple(self.model.outputs))
+            self.got = self.client.infer(self.case.model, self.case.version, self.given, tuple(self.asker.outputs))
         except errors.PipelineError as error:
             waited = (time.perf_counter() - began) * 1000
             return self._seen(began, waited, outcome="error", message=error.message)
         slowest = max(self.case.milliseconds, (time.perf_counter() - began) * 1000)
-        wrong = compare.answers(self.expected, self.got, self.model.outputs, self.model.golden.tolerance)
-        return self._seen(began, slowest, outcome="failed" if wrong else "passed", mismatches=wrong)
+        wrong = compare.answers(self.expected, self.got, self.asker.outputs, self.asker.model.golden.tolerance)
+        losses = self._losses() if self.asker.lower and not wrong else ()
+        return self._seen(began, slowest, outcome="failed" if wrong else "passed", mismatches=wrong, losses=losses)
+
+    def _losses(self) -> tuple[findings.Loss, ...]:
+        """What a lower precision costs in these answers."""
+        losses = (compare.loss(name, [self.expected[name]], [self.got[name]]) for name in sorted(self.expected))
+        return tuple(each for each in losses if each is not None)
 
     def _seen(self, began: float, milliseconds: float, **result: Any) -> report.Case:  # noqa: ANN401 - fields of a case
         times = self.asked.times + 1
