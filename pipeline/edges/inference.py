@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pipeline.core import errors
 
 if TYPE_CHECKING:
-    import numpy as np
+    import numpy.typing as npt
 
 Protocol = Literal["http", "grpc"]
 LOOPBACK = "127.0.0.1"
@@ -51,8 +51,8 @@ class Client:
         self._client.close()
 
     def infer(
-        self, model: str, version: int, inputs: dict[str, np.ndarray], outputs: tuple[str, ...]
-    ) -> dict[str, np.ndarray]:
+        self, model: str, version: int, inputs: dict[str, npt.NDArray[Any]], outputs: tuple[str, ...]
+    ) -> dict[str, npt.NDArray[Any]]:
         """Asks one version of a model; the arrays have the batch axis where the model batches.
 
         Texts are arrays of bytes objects. Gives every output of `outputs`. Raises PipelineError with the server's
@@ -77,8 +77,8 @@ class Client:
         except Exception as error:
             raise self._failed(model, version, _words(str(error)) or type(error).__name__) from error
 
-    def _array(self, answer: Any, name: str, model: str, version: int) -> np.ndarray:  # noqa: ANN401 - tritonclient has no types
-        found: np.ndarray | None = answer.as_numpy(name)
+    def _array(self, answer: Any, name: str, model: str, version: int) -> npt.NDArray[Any]:  # noqa: ANN401 - tritonclient has no types
+        found: npt.NDArray[Any] | None = answer.as_numpy(name)
         if found is None:
             raise self._failed(model, version, f"the answer has no output {name}")
         return found
@@ -94,10 +94,10 @@ def infer(  # noqa: PLR0913 - each is a part of the question
     model: str,
     version: int,
     *,
-    inputs: dict[str, np.ndarray],
+    inputs: dict[str, npt.NDArray[Any]],
     outputs: tuple[str, ...],
     timeout: float = 60.0,
-) -> dict[str, np.ndarray]:
+) -> dict[str, npt.NDArray[Any]]:
     """One question over a connection of its own; see `Client.infer`."""
     with Client(protocol, port, timeout=timeout) as client:
         return client.infer(model, version, inputs, outputs)

@@ -1,6 +1,7 @@
 """Tensors as numpy arrays that share Triton's memory: for backends whose engine takes arrays by name.
 
-Triton's own conversions are built for numpy 1 and fail under numpy 2: both ways go by DLPack, which copies nothing.
+What comes in is taken by DLPack, which copies nothing; Triton's own conversion copies, and is for texts alone. It is
+built for numpy 1: under numpy 2 arrays come out wrong, so the environment pins the former.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def _take(tensor: named.Tensor, given: Mapping[str, Any]) -> Any:
     value = given.get(tensor.name)
     if value is None:
         raise refusals.Failed(pb_utils.TritonError.INVALID_ARG, f"expected input '{tensor.name}' in the request")
-    return np.from_dlpack(value)
+    return value.as_numpy() if tensor.dtype == "TYPE_STRING" else np.from_dlpack(value)
 
 
 def _joined(tensor: named.Tensor, parts: list[Any]) -> Any:
@@ -55,5 +56,4 @@ def _give(output: named.Tensor, part: Any) -> Any:
     """A response's tensor. Triton copies it into its shared memory once; nothing is copied here but odd layouts."""
     if output.scalar:
         part = part.reshape(output.dims)
-    whole = np.ascontiguousarray(part)
-    return pb_utils.Tensor.from_dlpack(output.name, (whole if whole.flags.writeable else whole.copy()).__dlpack__())
+    return pb_utils.Tensor(output.name, np.ascontiguousarray(part))

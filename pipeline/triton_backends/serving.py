@@ -53,14 +53,6 @@ def file(config: dict[str, Any], default: str) -> Path:
     return Path(pb_utils.get_model_dir(), config.get("default_model_filename") or default)
 
 
-def refuse_text(dtypes: dict[str, str]) -> None:
-    """Text does not pass under numpy 2: this release, built for numpy 1, loses its bytes, and its process dies."""
-    text = [name for name, dtype in dtypes.items() if dtype == "TYPE_STRING"]
-    if text and not pb_utils.np.__version__.startswith("1."):
-        why = f"'{text[0]}' is of TYPE_STRING, which this Triton's Python backend can pass with numpy 1 only"
-        raise refusals.Refused(refusals.INTERNAL, f"{why}, and the environment has numpy {pb_utils.np.__version__}")
-
-
 def split(result: Any, sizes: Sequence[int], name: str) -> list[Any]:
     """The rows of a result, numpy's or torch's, that belong to each request. Raises Failed where they do not add up."""
     if len(sizes) == 1:

@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 
 from pipeline.edges import inference, record, triton
 from tests.real import repository
@@ -31,7 +31,7 @@ class Server:
         self.client.load(name, timeout=60)
         return name
 
-    def ask(self, name: str, outputs: tuple[str, ...], **inputs: np.ndarray) -> dict[str, np.ndarray]:
+    def ask(self, name: str, outputs: tuple[str, ...], **inputs: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """The answer over HTTP."""
         return inference.infer("http", self.running.ports.http, name, 1, inputs=inputs, outputs=outputs)
 

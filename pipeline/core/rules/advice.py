@@ -41,27 +41,10 @@ _PYTORCH = (
 def told(declared: spec.Spec) -> Iterator[tree.Fault]:
     """What in the configs of a spec is to no purpose. The places are paths into its tree."""
     for name, model in declared.models.items():
-        if declared.target.runtime != "docker" and spec.has_folders(model):
-            yield from _arrays(name, model)
         for part in _PARTS:
             for fault in part(model):
                 where: tree.Path = ("models", name, "config", *fault.path)
                 yield msgspec.structs.replace(fault, path=where, severity=findings.Severity.WARNING)
-
-
-def _arrays(name: str, model: spec.Model) -> Iterator[tree.Fault]:
-    """Python code that passes numpy's arrays to Triton: measured, an array of a request came out as other numbers."""
-    said = config.model_config(model, digest=None)
-    files = {file for version in model.versions.values() if version.source.file for file in version.source.file.files}
-    if (backends.backend(said) or backends.FILES.get(backends.found(said, files), "")) == "python":
-        yield tree.Fault(
-            path=("models", name, "source"),
-            rule="numpy-arrays",
-            message="the embedded server's Python backend, built for numpy 1, passes arrays wrongly under numpy 2",
-            hint="let the model use np.from_dlpack and pb_utils.Tensor.from_dlpack, or serve it by docker only",
-            on_key=True,
-            severity=findings.Severity.WARNING,
-        )
 
 
 def _fault(rule: str, message: str, *steps: str | int, hint: str = "") -> tree.Fault:

@@ -46,7 +46,6 @@ class TritonPythonModel(serving.Model):
         initializers = _found(self._session.get_overridable_initializers())
         self._inputs = named.inputs(config, _found(self._session.get_inputs()), initializers, parameters.RULES)
         self._outputs = named.outputs(config, _found(self._session.get_outputs()), parameters.RULES)
-        serving.refuse_text({tensor.name: tensor.dtype for tensor in (*self._inputs, *self._outputs)})
         self._names = [output.name for output in self._outputs]
         self._run_options = onnxruntime.RunOptions()
         for key, value in chosen.run.items():
@@ -60,10 +59,17 @@ class TritonPythonModel(serving.Model):
 
     def _run(self, fed: dict[str, Any]) -> Sequence[Any]:
         try:
-            found: Sequence[Any] = self._session.run(self._names, fed, self._run_options)
+            read = {name: _text(value) if value.dtype == object else value for name, value in fed.items()}
+            found: Sequence[Any] = self._session.run(self._names, read, self._run_options)
         except Exception as error:
             raise refusals.Failed(pb_utils.TritonError.INTERNAL, _said(error)) from None
         return found
+
+
+def _text(value: Any) -> Any:
+    """Texts as ONNX Runtime takes them: of bytes it would make their Python form."""
+    texts = [each.decode("utf-8", "surrogateescape") for each in value.ravel()]
+    return pb_utils.np.array(texts, dtype=object).reshape(value.shape)
 
 
 def _options(chosen: parameters.Parameters, threads: int) -> Any:

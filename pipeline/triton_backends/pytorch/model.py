@@ -42,7 +42,6 @@ class TritonPythonModel(serving.Model):
         warnings: list[str] = []
         self._inputs = rules.inputs(config, arguments, warnings)
         self._outputs = rules.outputs(config, warnings)
-        serving.refuse_text({tensor.name: tensor.dtype for tensor in (*self._inputs.tensors, *self._outputs)})
         for warning in warnings:
             pb_utils.Logger.log_warn(warning)
         text = f"{torch.get_num_threads()} intra-op and {torch.get_num_interop_threads()} inter-op threads"

@@ -46,7 +46,6 @@ class TritonPythonModel(serving.Model):
         self._call = self._model.signatures[chosen.signature]
         self._inputs = named.inputs(config, found(self._call.structured_input_signature[1]), {}, parameters.RULES)
         self._outputs = named.outputs(config, found(self._call.structured_outputs), parameters.RULES)
-        serving.refuse_text({tensor.name: tensor.dtype for tensor in (*self._inputs, *self._outputs)})
         text = f"{chosen.intra_op or threads} intra-op and {chosen.inter_op or threads} inter-op threads"
         pb_utils.Logger.log_info(f"model instance '{args['model_instance_name']}' has {text}")
 
