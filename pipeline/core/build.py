@@ -33,12 +33,22 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     image: str
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of an ensemble: the build of the version that it runs, and which of the ensemble's tensors are that one's
+    inputs and outputs, by its own names."""
+
+    build: Build
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
 class Build(msgspec.Struct, frozen=True, kw_only=True):
     """One artifact to build: plain data, sent to the export process as JSON.
 
     `batches` are the golden batch sizes. `tokenizer` is the resolved source that has the tokenizer of the golden
     texts. `toolchain` maps `python` and the libraries that shape the bytes to their versions. `opset` and `ir` are
     ONNX's, as the image was found to load them, or `opset` the newest operators that its OpenVINO has, where known.
+    `steps` are an ensemble's, each after those that it reads from: no artifact is made of them, but goldens are.
     """
 
     model: str
@@ -57,6 +67,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     opset: int | None = None
     ir: int | None = None
     engine: Engine | None = None
+    steps: tuple[Step, ...] = ()
 
 
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,8 +129,10 @@ def key(build: Build) -> str:
     timeout and prose: they shape no byte.
     """
     shaping = msgspec.to_builtins(build)
-    for name in ("model", "version"):
+    for name in ("model", "version", "steps"):
         del shaping[name]
+    if build.steps:
+        shaping["steps"] = [[key(step.build), step.inputs, step.outputs] for step in build.steps]
     shaping["golden"] = {"texts": build.golden.texts, "seed": build.golden.seed}
     shaping["export"] = build.export.method if build.export else None
     if build.export and build.export.precision != "fp32":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pipeline.core import build, config, errors, lock, platforms, spec, state, warmup
+from pipeline.core import build, chains, config, errors, lock, platforms, spec, state, warmup
 
 CONFIG = "config.pbtxt"
 CAPABILITY = "compute_capability"
@@ -39,7 +39,7 @@ class Makers(msgspec.Struct, frozen=True, kw_only=True):
 
 def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: Makers) -> dict[At, build.Build]:
     """The build of every declared version. `resolved` has the source of each."""
-    return {
+    made = {
         (model.name, number): build.Build(
             model=model.name,
             version=number,
@@ -61,6 +61,7 @@ def builds(declared: spec.Spec, resolved: Mapping[At, build.Resolved], makers: M
         for model in declared.models.values()
         for number, version in model.versions.items()
     }
+    return {at: chains.with_steps(declared, made, at) for at in made}
 
 
 def _batches(model: spec.Model, version: spec.Version) -> tuple[int, ...]:
@@ -98,8 +99,9 @@ def _engine(image: str, version: spec.Version, makers: Makers) -> build.Engine |
 def _tokenizer(
     declared: spec.Spec, model: spec.Model, number: int, resolved: Mapping[At, build.Resolved]
 ) -> build.Resolved | None:
-    """The source that tokenizes the golden texts; of a named model, its lowest version's source."""
-    if not model.golden.texts:
+    """The source that tokenizes the golden texts; of a named model, its lowest version's source. What takes texts needs
+    none."""
+    if not model.golden.texts or any(tensor.dtype == "STRING" for tensor in model.inputs.values()):
         return None
     named = model.golden.tokenizer
     return resolved[named, min(declared.models[named].versions)] if named else resolved[model.name, number]

@@ -59,18 +59,24 @@ def _odd_nulls(built: tree.Tree) -> bool:
 
 def _models(built: tree.Tree, document: spec.Document | None, faults: list[tree.Fault]) -> dict[str, spec.Model]:
     """The models with their versions resolved. Where the document has faults, the models that have none are checked."""
-    entries = document.models if document else _whole_entries(built, faults)
+    entries, unknown = sources.borrowed(document.models if document else _whole_entries(built, faults))
+    faults += unknown
+    written = built.data.get("models") if isinstance(built.data, dict) else None
+    unread = frozenset(written if isinstance(written, dict) else ()) - entries.keys()
     target = rules.target_of(document, built)
     models: dict[str, spec.Model] = {}
     for name, entry in entries.items():
         path: tree.Path = ("models", name)
+        if sources.borrows(entry):
+            continue
         versions, unresolved = sources.versions(entry, built, path)
         served = backends.served(entry, versions)
         found = [
             *unresolved,
             *rules.model(entry, entries, served, built, path),
-            *rules.fields(entry, entries, target, path),
+            *rules.fields(entry, entries, target, path, unread),
             *tensors.faults(entry, served, path),
+            *rules.steps(entry, path),
         ]
         faults += found
         if not found:

@@ -128,6 +128,10 @@ TENSORRT = Platform(
     embedded=False,
 )
 
+PYTHON = Platform(format="python", platform=None, backend="python", filename="model.py")
+TOKENIZER = msgspec.structs.replace(PYTHON, sources=("wheel", "path", "hub"))
+LABELS = msgspec.structs.replace(PYTHON, sources=("wheel", "path", "hub", "config"))
+
 METHODS: dict[str, Platform] = {
     "trace": TORCHSCRIPT,
     "script": TORCHSCRIPT,
@@ -136,6 +140,8 @@ METHODS: dict[str, Platform] = {
     "aoti": AOTI,
     "savedmodel": SAVEDMODEL,
     "tensorrt": TENSORRT,
+    "tokenizer": TOKENIZER,
+    "labels": LABELS,
 }
 """What each export method makes."""
 
@@ -157,7 +163,7 @@ KNOWN = (
     OPENVINO,
     TORCHSCRIPT,
     AOTI,
-    Platform(format="python", platform=None, backend="python", filename="model.py"),
+    PYTHON,
 )
 """All that Triton knows by the name of a file, in the order in which it looks for them, exported here or not."""
 

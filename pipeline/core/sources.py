@@ -5,12 +5,38 @@ Whether a source is there, and what it holds, is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from pipeline.core import paths, platforms, spec, tree
+
+
+def borrowed(entries: Mapping[str, spec.ModelEntry]) -> tuple[dict[str, spec.ModelEntry], list[tree.Fault]]:
+    """The models with the sources of others, where they name these, in place of the names; one whose source cannot be
+    had stays as it is, with a fault."""
+    found = dict(entries)
+    faults = []
+    for name, entry in entries.items():
+        lender = borrows(entry)
+        if lender is None:
+            continue
+        other = entries.get(lender)
+        if other is None or other.source == "ensemble" or borrows(other) is not None:
+            message = f"there is no model `{lender[:80]}`" if other is None else f"`{lender}` has no source of its own"
+            hint = tree.nearest(lender, [each for each in entries if each != name]) if other is None else ""
+            at = ("models", name, "source", "model")
+            faults.append(tree.Fault(path=at, rule="unknown-model", message=message, hint=hint))
+            continue
+        found[name] = msgspec.structs.replace(entry, source=other.source)
+    return found, faults
+
+
+def borrows(entry: spec.ModelEntry) -> str | None:
+    """The model whose source a model names as its own; None where it has one itself."""
+    source = entry.source
+    return source.model if source != "ensemble" and spec.kinds(source) == ("model",) else None
 
 
 def versions(
@@ -96,6 +122,9 @@ def _source(
             return None, found
     if source is None:
         return None, [tree.Fault(path=path, rule="wrong-type", message="this does not make a source")]
+    if source.model is not None:
+        message = "a version cannot name another model's source: its model can"
+        return None, [tree.Fault(path=(*path, "model"), rule="unknown-model", message=message, on_key=True)]
     found = list(_source_faults(source, path))
     return (None if found else source), found
 
@@ -154,7 +183,8 @@ def _options(export: spec.Export, source: spec.Source, path: tree.Path) -> Itera
         yield tree.Fault(path=(*path, "precision"), rule="export-option", message=message)
     wanted = platforms.METHODS[export.method].sources
     if wanted and spec.kind(source) not in wanted:
-        message = f"`{export.method}` is made of a `{wanted[0]}` source, and this is a `{spec.kind(source)}`"
+        names = " or ".join(f"`{name}`" for name in wanted)
+        message = f"`{export.method}` is made of a {names} source, and this is a `{spec.kind(source)}`"
         yield tree.Fault(path=path, rule="export-source", message=message, hint="choose another `export`", on_key=True)
     if export.opset is not None and platforms.METHODS[export.method].format != "onnx":
         message = f"`opset` is ONNX's: `{export.method}` has none"

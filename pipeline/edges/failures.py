@@ -21,6 +21,7 @@ _REPEAT = '''"""Asks Triton once more what {model} version {version} answered ot
 Needs tritonclient[{protocol}], numpy and safetensors: python repeat.py [HOST:PORT]
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -31,6 +32,9 @@ from tritonclient.utils import np_to_triton_dtype
 
 here = Path(__file__).resolve().parent
 inputs, expected = load_file(here / "inputs.safetensors"), load_file(here / "expected.safetensors")
+for name, part in (("inputs", inputs), ("expected", expected)):
+    texts = json.loads((here / f"{{name}}.json").read_text())
+    part.update({{key: np.array(rows, dtype=object) for key, rows in texts.items()}})
 client = triton.InferenceServerClient(sys.argv[1] if len(sys.argv) > 1 else "{address}:{port}")
 asked = []
 for name, array in inputs.items():
@@ -46,6 +50,11 @@ for count in range({times}):  # a model that is wrong now and then is asked unti
         lines.append(f"{{name}} expected {{wanted.dtype, wanted.shape}} got {{about}}")
         if got is None or got.shape != wanted.shape or got.dtype != wanted.dtype:
             wrong += 1
+            continue
+        if wanted.dtype == object:
+            good = [text.decode("utf-8", "backslashreplace") for text in got.ravel()] == list(wanted.ravel())
+            wrong += not good
+            lines.append(f"  {{'agrees' if good else 'does not agree'}}")
             continue
         error = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
         rtol, atol = tolerances[name]
@@ -81,9 +90,8 @@ def clear(parent: Path, case: report.Case) -> None:
 
 
 def keep(parent: Path, case: report.Case, asked: Asked) -> None:
-    """Writes the folder: tensors as safetensors, `report.json`, and `repeat.py`. Raises PipelineError.
-
-    Texts have no form in safetensors and are left out.
+    """Writes the folder: tensors as safetensors, those of texts as JSON, `report.json`, and `repeat.py`. Raises
+    PipelineError.
     """
     target = place(parent, case)
     script = _REPEAT.format(
@@ -98,6 +106,7 @@ def keep(parent: Path, case: report.Case, asked: Asked) -> None:
     with folders.stage(parent) as aside:
         for name, arrays in (("inputs", asked.inputs), ("expected", asked.expected), ("got", asked.got)):
             files.write(aside / f"{name}.safetensors", _pack(arrays))
+            files.write(aside / f"{name}.json", msgspec.json.format(msgspec.json.encode(_texts(arrays)), indent=2))
         files.write(aside / "repeat.py", script.encode())
         files.write(aside / "report.json", msgspec.json.format(msgspec.json.encode(case), indent=2) + b"\n")
         folders.remove(target)
@@ -110,3 +119,11 @@ def _pack(arrays: Arrays) -> bytes:
 
     packed: bytes = save({name: np.ascontiguousarray(array) for name, array in arrays.items() if array.dtype != object})
     return packed
+
+
+def _texts(arrays: Arrays) -> dict[str, Any]:
+    """The tensors of texts, as nested lists; bytes that are no UTF-8 are escaped."""
+    import numpy as np  # noqa: PLC0415
+
+    read = np.frompyfunc(lambda text: text.decode("utf-8", "backslashreplace"), 1, 1)
+    return {name: read(array).tolist() for name, array in arrays.items() if array.dtype == object}

@@ -1,14 +1,17 @@
 """Goldens on disk, and the inputs they are made of: texts as token ids, or numbers drawn from a seed.
 
 The file is `golden.safetensors`: tensors `<batch>/input/<name>` and `<batch>/output/<name>` in the declared types, and
-one metadata key `pipeline` with {"format": 1, "texts": {"<batch>": [...]}} as canonical JSON. The answers come from
-elsewhere. numpy, tokenizers and safetensors are imported inside functions.
+one metadata key `pipeline` with {"format": 1, "texts": {"<batch>": [...]}} as canonical JSON. A tensor of texts, of
+which safetensors knows nothing, is one of bytes with an axis more, named under `strings` there: each text stands behind
+its length in four bytes, filled up with zeros. The answers come from elsewhere. numpy, tokenizers and safetensors are
+imported inside functions.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 FILE = "golden.safetensors"
 FORMAT = 1
+_HEADER = 8  # bytes: the length of safetensors' header
+_LENGTH = 4  # bytes: the length of a text, as Triton packs texts too
 TOKENIZED = ("input_ids", "attention_mask", "token_type_ids")
 MIDDLE = 8
 """The size of a named axis in random inputs, within the axis's bounds."""
@@ -40,6 +45,7 @@ NUMPY = {
     "FP16": "float16",
     "FP32": "float32",
     "FP64": "float64",
+    "STRING": "object",
 }
 
 
@@ -61,7 +67,7 @@ def inputs(made: build.Build, batch: int, *, sizes: Mapping[str, int], tokenizer
     `sizes` fixes named axes; another one is as long as the longest text needs, or MIDDLE. `tokenizer` is the folder
     with tokenizer.json. Raises errors.PipelineError when texts cannot be turned into the declared inputs.
     """
-    words = _tokens(made, batch, sizes, tokenizer) if made.golden.texts else {}
+    words = _tokens(made, batch, sizes, tokenizer) if made.golden.texts and not _takes_texts(made) else {}
     chosen = {**{axis: _middle(made, axis) for axis in axes(made)}, **sizes, spec.BATCH: batch}
     for name, values in words.items():
         chosen |= {axis: length for axis, length in zip(made.inputs[name].shape, values.shape, strict=True)
@@ -79,8 +85,35 @@ def save(path: Path, cases: Mapping[int, tuple[Arrays, Arrays]], made: build.Bui
         for kind, arrays in (("input", given), ("output", answers)):
             tensors |= {f"{batch}/{kind}/{name}": np.ascontiguousarray(array) for name, array in arrays.items()}
     words = {str(batch): texts(made, batch) for batch in cases if made.golden.texts}
-    about = build.canonical({"format": FORMAT, "texts": words}).decode()
-    save_file(tensors, str(path), metadata={"pipeline": about})
+    strings = sorted(name for name, array in tensors.items() if array.dtype == object)
+    tensors |= {name: strings_as_bytes(tensors[name]) for name in strings}
+    about = {"format": FORMAT, "texts": words, **({"strings": strings} if strings else {})}
+    save_file(tensors, str(path), metadata={"pipeline": build.canonical(about).decode()})
+
+
+def strings_as_bytes(array: Array) -> Array:
+    """Texts (bytes objects) as bytes with an axis more: each behind its length, filled up to the longest."""
+    import numpy as np  # noqa: PLC0415
+
+    packed = [len(text).to_bytes(_LENGTH, "little") + text for text in array.ravel()]
+    width = max(map(len, packed), default=_LENGTH)
+    whole = b"".join(text.ljust(width, b"\0") for text in packed)
+    return np.frombuffer(whole, np.uint8).reshape(*array.shape, width)
+
+
+def bytes_as_strings(array: Array) -> Array:
+    """The texts back."""
+    import numpy as np  # noqa: PLC0415
+
+    rows = [row.tobytes() for row in array.reshape(-1, array.shape[-1])]
+    texts_of = [row[_LENGTH : _LENGTH + int.from_bytes(row[:_LENGTH], "little")] for row in rows]
+    found = np.empty(len(rows), dtype=np.object_)
+    found[:] = texts_of
+    return found.reshape(array.shape[:-1])
+
+
+def _takes_texts(made: build.Build) -> bool:
+    return any(tensor.dtype == "STRING" for tensor in made.inputs.values())
 
 
 def _argument(made: build.Build, name: str) -> str:
@@ -167,6 +200,8 @@ def _drawn(made: build.Build, name: str, batch: int, sizes: Mapping[str, int]) -
         msg = f"input {name} is {declared.dtype}, for which no golden can be drawn"
         raise errors.PipelineError(msg, hint="Use another type.")
     shape = tuple(size if isinstance(size, int) else sizes[size] for size in declared.shape)
+    if declared.dtype == "STRING":
+        return _texts_in(made, shape)
     seed = hashlib.sha256(f"{made.golden.seed}\n{name}\n{batch}".encode()).digest()
     draw = np.random.Generator(np.random.PCG64(int.from_bytes(seed, "big")))
     kind = np.dtype(NUMPY[declared.dtype])
@@ -183,6 +218,18 @@ def _drawn(made: build.Build, name: str, batch: int, sizes: Mapping[str, int]) -
     return draw.integers(0, high, size=shape, dtype=np.int64).astype(kind)
 
 
+def _texts_in(made: build.Build, shape: tuple[int, ...]) -> Array:
+    """The golden texts in turn, in a tensor."""
+    import numpy as np  # noqa: PLC0415
+
+    if not made.golden.texts:
+        msg = "a tensor of texts needs golden.texts"
+        raise errors.PipelineError(msg, hint="Write some.")
+    found = np.empty(int(np.prod(shape)), dtype=np.object_)
+    found[:] = [made.golden.texts[place % len(made.golden.texts)].encode() for place in range(found.size)]
+    return found.reshape(shape)
+
+
 def _mask(draw: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Ones, then zeros: each row has at least one token."""
     import numpy as np  # noqa: PLC0415
@@ -193,15 +240,25 @@ def _mask(draw: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 def read(path: Path) -> Arrays:
     """Every tensor of a golden file, by its whole name. Raises PipelineError for a file that is none."""
-    import safetensors  # noqa: PLC0415
-    from safetensors.numpy import load_file  # noqa: PLC0415
-
     try:
-        found: Arrays = load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
+        return unpacked(path.read_bytes())
+    except (OSError, ValueError) as error:
         msg = f"{path} is no golden: {error}"
         raise errors.PipelineError(msg, hint="Run `export`: it makes goldens anew.") from error
-    return found
+
+
+def unpacked(data: bytes) -> Arrays:
+    """Every tensor in the bytes of a golden file, texts as arrays of bytes objects. Raises ValueError."""
+    import safetensors  # noqa: PLC0415
+    from safetensors.numpy import load  # noqa: PLC0415
+
+    try:
+        found: Arrays = load(data)
+        header = json.loads(data[_HEADER : _HEADER + int.from_bytes(data[:_HEADER], "little")])
+        about = json.loads(header.get("__metadata__", {}).get("pipeline", "{}"))
+        return found | {name: bytes_as_strings(found[name]) for name in about.get("strings", ())}
+    except (safetensors.SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from error
 
 
 def distance(first: Array, second: Array) -> float:

@@ -1,6 +1,7 @@
 """Single rows of a golden file, as the bytes that Triton takes for a warm-up: neither numpy nor safetensors is needed.
 
-safetensors keeps a tensor row by row, little-endian, without gaps: as Triton wants it.
+safetensors keeps a tensor row by row, little-endian, without gaps: as Triton wants it. Texts it wants each behind its
+length, and goldens fill them up behind that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pipeline.core import errors
 from pipeline.edges import files
 
 _HEADER = 8
+_LENGTH = 4
 _LIMIT = 64 << 20
 _HINT = "Remove that store entry, and run `export` again."
 
@@ -38,6 +40,7 @@ def read(path: Path, inputs: tuple[str, ...], *, batched: bool = True) -> dict[s
         try:
             header: dict[str, Any] = json.loads(file.read(min(size, _LIMIT)))
             batch = min(int(name.partition("/")[0]) for name in header if "/input/" in name)
+            strings = json.loads(header.get("__metadata__", {}).get("pipeline", "{}")).get("strings", ())
             for name in inputs:
                 about = header[f"{batch}/input/{name}"]
                 start, end = about["data_offsets"]
@@ -45,8 +48,17 @@ def read(path: Path, inputs: tuple[str, ...], *, batched: bool = True) -> dict[s
                 row = shape[1:] if batched else shape
                 file.seek(_HEADER + size + start)
                 length = (end - start) * math.prod(row) // max(math.prod(shape), 1)
-                found[name] = Row(data=file.read(length), shape=row)
+                data = file.read(length)
+                if f"{batch}/input/{name}" in strings:
+                    data, row = _texts(data, row[-1]), row[:-1]
+                found[name] = Row(data=data, shape=row)
         except (ValueError, KeyError, TypeError) as error:
             msg = f"{path} has no golden row: {error!r}"
             raise errors.PipelineError(msg, hint=_HINT) from error
     return found
+
+
+def _texts(data: bytes, width: int) -> bytes:
+    """Texts without what fills them up."""
+    parts = (data[start : start + width] for start in range(0, len(data), width))
+    return b"".join(part[: _LENGTH + int.from_bytes(part[:_LENGTH], "little")] for part in parts)

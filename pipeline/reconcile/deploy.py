@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pipeline.core import diff, documents, errors, lock, plan, release, report, spec, state
+from pipeline.core import chains, diff, documents, errors, lock, plan, release, report, spec, state
 from pipeline.edges import embedded, environments, runtimes
 from pipeline.reconcile import asking, disk, goals, planning, proving
 from pipeline.reconcile.goals import Goal
@@ -158,7 +158,8 @@ def _go_live(
         serving.serve(site.project, wanted.declared, wanted.state.server, wanted.planned, changes, say=site.say)
     site.step("verify")
     new = any(each.kind is diff.Kind.SERVER for each in changes)
-    loaded = {each.subject for each in changes if each.kind is diff.Kind.LOAD}
+    changed = [each.subject for each in changes if each.kind is diff.Kind.LOAD]
+    loaded = chains.touched(wanted.declared, changed)
     names = [
         name
         for name, model in wanted.state.models.items()

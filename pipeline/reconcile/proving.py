@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pipeline.core import diff, report
+from pipeline.core import chains, diff, report
 from pipeline.edges import ports, runtimes
 from pipeline.reconcile import asking
 from pipeline.reconcile.goals import Goal
@@ -16,12 +16,13 @@ from pipeline.stages import serve as serving
 
 
 def unproven(wanted: Goal, changes: tuple[diff.Change, ...], applied: Mapping[str, str]) -> tuple[str, ...]:
-    """The models to try out first: those that are loaded and are not of the release that was proven last; all of
-    them, where the server is another one."""
+    """The models to try out first: those that are loaded and are not of the release that was proven last, and the
+    ensembles that run them; all of them, where the server is another one."""
     if any(each.kind is diff.Kind.SERVER for each in changes):
         return tuple(wanted.state.models)
     loaded = [each.subject for each in changes if each.kind is diff.Kind.LOAD and each.act is not diff.Act.REMOVE]
-    return tuple(name for name in loaded if applied.get(name) != wanted.state.models[name].digest)
+    changed = [name for name in loaded if applied.get(name) != wanted.state.models[name].digest]
+    return chains.touched(wanted.declared, changed)
 
 
 def prove(site: Site, wanted: Goal, names: tuple[str, ...]) -> None:
@@ -34,10 +35,11 @@ def prove(site: Site, wanted: Goal, names: tuple[str, ...]) -> None:
     site.say(f"proving {', '.join(names)} in a server apart")
     folder = site.project.candidate / "models"
     put = assembling.installer(folder, stored=site.stored, known=site.known)
-    for name in names:
+    needed = chains.needed(wanted.declared, names)
+    for name in needed:
         put(wanted.state.models[name])
-    apart = msgspec.structs.replace(wanted.planned, repository=folder, ports=ports.free(), models=names)
-    live = {name: wanted.state.server.models[name] for name in names}
+    apart = msgspec.structs.replace(wanted.planned, repository=folder, ports=ports.free(), models=needed)
+    live = {name: wanted.state.server.models[name] for name in needed}
     with serving.candidate(site.project.candidate / "run", wanted.declared, live, apart, say=lambda _: None) as running:
         made = asking.ask(site, wanted.declared, wanted.locked, names, running=running)
         trouble = "" if report.passed(made) else runtimes.trouble(running)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline import edges
-from pipeline.core import build, errors, image, lock, spec
+from pipeline.core import build, errors, image, lock, platforms, spec
 from pipeline.edges import docker, embedded, environments, record, runtimes
 
 _ASK = 2.0
@@ -87,8 +87,13 @@ def launch(
         models=tuple(sorted(declared.models)),
         stop_timeout=declared.target.stop_timeout,
         libraries=environments.serving(project.root, declared),
-        foreign=any(spec.has_folders(model) for model in declared.models.values()),
+        foreign=any(_has_python(model) for model in declared.models.values()),
     )
+
+
+def _has_python(model: spec.Model) -> bool:
+    """Whether Python code of a model's own may lie in its folder."""
+    return spec.has_folders(model) or platforms.of_model(model).format == "python"
 
 
 def pin(choice: Choice, old: lock.Image, *, accept: bool, say: edges.Say) -> lock.Image:

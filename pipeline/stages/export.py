@@ -50,12 +50,7 @@ def _build(  # noqa: PLR0913 - each is a part of where and how
 ) -> tuple[build.Built, tuple[str, ...]]:
     """Builds one artifact; also what its process could have done that it must not."""
     what = f"{made.model} version {made.version}"
-    job = exporters.Job(
-        build=made,
-        root=str(project.root),
-        source=_fetched(made.source, project, say),
-        tokenizer=_fetched(made.tokenizer, project, say) if made.tokenizer else None,
-    )
+    job = _job(made, project, say)
     with stored.stage() as aside:
         order, output = aside / exporters.JOB, aside / "output"
         files.make_folder(output)
@@ -79,6 +74,17 @@ def _build(  # noqa: PLR0913 - each is a part of where and how
         )
         stored.publish(key, output, built)
     return built, result.able
+
+
+def _job(made: build.Build, project: edges.Project, say: edges.Say) -> exporters.Job:
+    """What the process is told, with all bytes at hand."""
+    return exporters.Job(
+        build=made,
+        root=str(project.root),
+        source=None if made.steps else _fetched(made.source, project, say),
+        tokenizer=_fetched(made.tokenizer, project, say) if made.tokenizer else None,
+        steps=tuple(_job(step.build, project, say) for step in made.steps),
+    )
 
 
 def _fetched(source: build.Resolved, project: edges.Project, say: edges.Say) -> str | None:

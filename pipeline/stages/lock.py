@@ -124,5 +124,8 @@ def _numbers(old: str, new: str, stored: store.Store) -> Iterator[str]:
             yield f"{name} is {'new' if first is None else 'gone'}"
         elif (first.shape, first.dtype) != (second.shape, second.dtype):
             yield f"{name} was {first.dtype}{list(first.shape)}, is {second.dtype}{list(second.shape)}"
+        elif first.dtype == object:
+            if first.tolist() != second.tolist():
+                yield f"{name} has other texts"
         elif first.tobytes() != second.tobytes():
             yield f"{name} moved by at most {goldens.distance(first, second):.3g}"

@@ -7,5 +7,6 @@ else waits for their imports. Other rooms import this package and these two, not
 
 from pipeline.core.rules.fields import faults as fields
 from pipeline.core.rules.model import document, model, target_of
+from pipeline.core.rules.steps import faults as steps
 
-__all__ = ["document", "fields", "model", "target_of"]
+__all__ = ["document", "fields", "model", "steps", "target_of"]

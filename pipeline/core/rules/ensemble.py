@@ -40,6 +40,7 @@ def faults(model: subject.Subject) -> Iterator[tree.Fault]:
     for index, step in steps:
         yield from _step(model, step, index)
     yield from _flow(model, steps)
+    yield from _edges(model, steps)
 
 
 def _step(model: subject.Subject, step: dict[str, Any], index: int) -> Iterator[tree.Fault]:
@@ -47,6 +48,8 @@ def _step(model: subject.Subject, step: dict[str, Any], index: int) -> Iterator[
     at = (_FIELD, "step", index)
     name = step.get("model_name", "")
     other = model.models.get(name)
+    if other is None and name in model.unread:
+        return
     if other is None or name == model.name:
         message = f"there is no other model `{name[:80]}` in the spec"
         hint = tree.nearest(name, [each for each in model.models if each != model.name])
@@ -65,6 +68,11 @@ def _step(model: subject.Subject, step: dict[str, Any], index: int) -> Iterator[
                 yield model.fault("ensemble-step", message, *at, key, tensor, hint=hint, on_key=True)
         if not given:
             yield model.fault("ensemble-step", f"the step maps nothing in `{key}`", *at, hint=f"write `{key}`")
+    if other.max_batch_size < model.entry.max_batch_size:
+        message = (
+            f"`{name}` takes batches up to {other.max_batch_size}, the ensemble up to {model.entry.max_batch_size}"
+        )
+        yield model.fault("ensemble-step", message, *at, "model_name", hint="lower the ensemble's max_batch_size")
     needed = [each for each, tensor in other.inputs.items() if not tensor.config.get("optional")]
     missing = [each for each in needed if each not in step.get("input_map", {})]
     if missing and step.get("input_map"):
@@ -95,6 +103,41 @@ def _flow(model: subject.Subject, steps: list[tuple[int, dict[str, Any]]]) -> It
         yield model.fault("ensemble-tensor", message, _FIELD, "step", index, "input_map")
     read = {tensor for _, step in steps for tensor in step.get("input_map", {}).values()}
     yield from _ends(model, made, read)
+
+
+def _edges(model: subject.Subject, steps: list[tuple[int, dict[str, Any]]]) -> Iterator[tree.Fault]:
+    """Each tensor has one type and one shape, wherever it is made, read or given out."""
+    entry = model.entry
+    known = {name: (f"the ensemble's `{name}`", tensor.dtype, tensor.shape) for name, tensor in entry.inputs.items()}
+    for index, step in steps:
+        for key, part in (("output_map", "outputs"), ("input_map", "inputs")):
+            other = model.models.get(step.get("model_name", ""))
+            tensors = getattr(other, part) if other else {}
+            for inner, outer in step.get(key, {}).items():
+                if other is None or inner not in tensors:
+                    continue
+                what = (f"`{inner}` of `{step['model_name']}`", tensors[inner].dtype, tensors[inner].shape)
+                if why := _differ(known.setdefault(outer, what), what):
+                    where = (_FIELD, "step", index, key, inner)
+                    yield model.fault("ensemble-tensor", f"`{outer[:80]}`: {why}", *where)
+    for name, tensor in entry.outputs.items():
+        what = (f"the ensemble's `{name}`", tensor.dtype, tensor.shape)
+        if why := _differ(known.get(name, what), what):
+            path = (*model.path, "outputs", name)
+            yield tree.Fault(path=path, rule="ensemble-tensor", message=why, on_key=True)
+
+
+def _differ(first: tuple[str, str, tuple[int | str, ...]], second: tuple[str, str, tuple[int | str, ...]]) -> str:
+    """How two sides of one tensor differ; empty where they do not. A named axis fits any size, and so does
+    the batch."""
+    if first[1] != second[1]:
+        return f"{first[0]} is {first[1]}, {second[0]} is {second[1]}"
+    sizes = zip(first[2], second[2], strict=False)
+    fits = all(one == other or isinstance(one, str) or isinstance(other, str) for one, other in sizes)
+    if len(first[2]) != len(second[2]) or not fits:
+        shapes = [", ".join(map(str, side[2])) for side in (first, second)]
+        return f"{first[0]} has the shape [{shapes[0]}], {second[0]} has [{shapes[1]}]"
+    return ""
 
 
 def _ends(model: subject.Subject, made: dict[str, int], read: set[str]) -> Iterator[tree.Fault]:

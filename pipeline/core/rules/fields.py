@@ -24,8 +24,10 @@ def faults(
     models: Mapping[str, spec.ModelEntry],
     target: spec.Target | None,
     path: tree.Path,
+    unread: frozenset[str] = frozenset(),
 ) -> Iterator[tree.Fault]:
-    """What is wrong with the further fields of a model and of its tensors. `models` are all of the spec."""
+    """What is wrong with the further fields of a model and of its tensors. `models` are all of the spec but those that
+    are `unread`, being faulty themselves."""
     typed = {key: where for key, where in config.TYPED.items() if key not in subject.open_keys(entry)}
     if entry.warmup is not None:
         typed["model_warmup"] = "by `warmup` of the model"
@@ -38,7 +40,7 @@ def faults(
     broken = {fault.path[len(path) + 1] for fault in wrong}
     whole = {key: value for key, value in rest.items() if key not in broken}
     entry = msgspec.structs.replace(entry, config=whole)
-    model = subject.Subject(entry=entry, target=target, path=path, models=models)
+    model = subject.Subject(entry=entry, target=target, path=path, models=models, unread=unread)
     for part in _parts(model):
         yield from part(model)
 

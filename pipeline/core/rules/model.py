@@ -176,7 +176,7 @@ def _batches(entry: spec.ModelEntry, built: tree.Tree, path: tree.Path) -> Itera
 def _texts(
     entry: spec.ModelEntry, models: Mapping[str, spec.ModelEntry], built: tree.Tree, path: tree.Path
 ) -> Iterator[tree.Fault]:
-    """Texts need somebody to tokenize them, and an input that takes the tokens."""
+    """Texts need an input that takes them, or somebody to tokenize them and an input that takes the tokens."""
     at = (*path, "golden", "texts")
     named = entry.golden.tokenizer
     names = built.data["models"]
@@ -185,7 +185,7 @@ def _texts(
         yield tree.Fault(
             path=(*path, "golden", "tokenizer"), rule="unknown-model", message=message, hint=tree.nearest(named, names)
         )
-    if not entry.golden.texts:
+    if not entry.golden.texts or "STRING" in {tensor.dtype for tensor in entry.inputs.values()}:
         return
     if "input_ids" not in {tensor.argument for tensor in entry.inputs.values()}:
         message = "texts need an input whose argument is input_ids"

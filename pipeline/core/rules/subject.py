@@ -25,12 +25,13 @@ def open_keys(entry: spec.ModelEntry) -> frozenset[str]:
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """One model as written, its config's fields of the right shape. `path` is the model's in the tree; `target` is None
-    where that part of the spec is faulty; `models` are all of the spec."""
+    where that part of the spec is faulty; `models` are all of the spec but those that are `unread`, being faulty."""
 
     entry: spec.ModelEntry
     target: spec.Target | None
     path: tree.Path
     models: Mapping[str, spec.ModelEntry] = {}
+    unread: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

@@ -22,7 +22,7 @@ from pipeline.core.spec.source import Source
 from pipeline.core.spec.target import Target
 from pipeline.core.spec.tensor import Axis, Input, Output, Tolerance
 
-Method = Literal["trace", "script", "onnx", "openvino", "aoti", "savedmodel", "tensorrt"]
+Method = Literal["trace", "script", "onnx", "openvino", "aoti", "savedmodel", "tensorrt", "tokenizer", "labels"]
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -35,7 +35,9 @@ class Export(Node, frozen=True, kw_only=True):
         Meta(
             description="`trace` records one run, `script` compiles the code: TorchScript both. `onnx`: torch.export's "
             "graph as ONNX. `openvino`: the same as OpenVINO's IR. `aoti`: the same compiled by AOTInductor. "
-            "`savedmodel`: a Keras or TensorFlow model of a `factory`. `tensorrt`: an engine for this machine's GPU.",
+            "`savedmodel`: a Keras or TensorFlow model of a `factory`. `tensorrt`: an engine for this machine's GPU. "
+            "`tokenizer`: a Python model that turns texts into the source's tokens. `labels`: a Python model that "
+            "turns logits into the source's label and its score.",
             examples=["trace"],
         ),
     ]
@@ -87,14 +89,15 @@ class Golden(Node, frozen=True, kw_only=True):
         Annotated[str, Meta(min_length=1, max_length=1000)] | None,
         Meta(
             description="Why the model cannot be asked: it is only proven to load, and reports say so. For finished "
-            "files of a format that does not run here, for ensembles, and for what no single request can ask.",
+            "files of a format that does not run here, for ensembles of such, and for what no single request can ask.",
             examples=["the backend dali runs in the image only"],
         ),
     ] = None
     texts: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=100_000)], ...],
         Meta(
-            description="Sentences to tokenize; repeated in turn to fill a batch. Without them inputs are random.",
+            description="Sentences to tokenize, or the values of STRING inputs; repeated in turn to fill a batch. "
+            "Without them inputs are random.",
             max_length=1000,
         ),
     ] = ()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from pipeline.core.spec.base import CALLABLE, FILE_NAME, Node, Sha256
+from pipeline.core.spec.base import CALLABLE, FILE_NAME, MODEL_NAME, Node, Sha256
 
 
 class ConfigSource(Node, frozen=True, kw_only=True):
@@ -169,6 +169,12 @@ class FileSource(Node, frozen=True, kw_only=True):
 class Source(Node, frozen=True, kw_only=True):
     """Where weights and code come from: exactly one of these keys."""
 
+    model: Annotated[
+        Annotated[str, Meta(pattern=MODEL_NAME)] | None,
+        Meta(
+            description="The source of another model of the spec: of its tokenizer or its labels.", examples=["minilm"]
+        ),
+    ] = None
     config: Annotated[
         ConfigSource | None,
         Meta(

@@ -79,7 +79,9 @@ class Output(Node, frozen=True, kw_only=True):
     result: Annotated[
         str | int | None,
         Meta(
-            description="The field (or the position) of what forward() returns; by default the output's own position.",
+            description="The field (or the position) of what forward() returns; by default the output's own "
+            "position. Of `tokenizer`: input_ids, attention_mask or token_type_ids, of `labels`: label or score; by "
+            "default what the output is called.",
             examples=["logits"],
         ),
     ] = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pipeline.core import build, platforms
-from pipeline.edges.exporters import aoti, onnx, openvino, tensorflow, tensorrt, torchscript
+from pipeline.edges.exporters import aoti, onnx, openvino, steps, tensorflow, tensorrt, torchscript
 from pipeline.edges.exporters.worker import JOB, RESULT, Failure, Job, Result, command, environment, read
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     `export(module, example, build, folder)` writes the platform's file into `folder`, and what belongs to it; `example`
     are inputs to record a run with. `load(path, build)` reads the artifact back. Both raise errors.PipelineError for
     what a user can mend. A method that is not `reproducible` gives other bytes each time. `eager(module, build)` is
-    the model itself as the goldens are asked of it.
+    the model itself as the goldens are asked of it. A method `of_folder` is given the source's folder, where others are
+    given the model that is loaded of it.
     """
 
     version: int
@@ -54,6 +55,7 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     eager: Callable[[Any, build.Build], Runner] = torchscript.eager
     export: Callable[[Any, Arrays, build.Build, Path], None]
     load: Callable[[Path, build.Build], Runner]
+    of_folder: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -64,6 +66,16 @@ METHODS: dict[str, Method] = {
     "savedmodel": Method(version=1, eager=tensorflow.eager, export=tensorflow.export, load=tensorflow.load),
     "tensorrt": Method(version=1, reproducible=False, export=tensorrt.export, load=tensorrt.load),
     "aoti": Method(version=1, reproducible=False, export=aoti.export, load=aoti.load),
+    "tokenizer": Method(
+        version=1,
+        eager=steps.tokenizer_eager,
+        export=steps.tokenizer_export,
+        load=steps.tokenizer_load,
+        of_folder=True,
+    ),
+    "labels": Method(
+        version=1, eager=steps.labels_eager, export=steps.labels_export, load=steps.labels_load, of_folder=True
+    ),
 }
 ADOPTED: dict[platforms.Format, Method] = {
     "torchscript": METHODS["trace"],

@@ -41,12 +41,14 @@ _SHUT_IN = {
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What to build, and where its bytes lie: the spec's folder, the fetched source, and the tokenizer's folder."""
+    """What to build, and where its bytes lie: the spec's folder, the fetched source, and the tokenizer's folder. An
+    ensemble has `steps`, the jobs of the models that it runs, in the order of its build's."""
 
     build: build.Build
     root: str
     source: str | None = None
     tokenizer: str | None = None
+    steps: tuple[Job, ...] = ()
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +150,7 @@ def _shut_in(lines: Sequence[str]) -> str:
 
 
 def _is_whole(folder: Path, result: Result) -> bool:
-    """True when every file that the result names is there in its size, and the golden too."""
+    """True when every file that the result names is there in its size, and the golden; an ensemble has that alone."""
     there = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     named = {name: file.size for name, file in result.files.items()}
-    return bool(named) and named.items() <= there.items() and GOLDEN in there
+    return bool(result.golden) and named.items() <= there.items() and GOLDEN in there

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import safetensors
-from safetensors import numpy as packed
 
 from pipeline.core import compare, findings, rounds, spec
-from pipeline.edges import files, inference
+from pipeline.edges import files, goldens, inference
 
 Arrays = dict[str, compare.Array]
 Cases = dict[int, tuple[Arrays, Arrays]]
@@ -75,8 +73,8 @@ def read(model: spec.Model, version: int, golden: Golden | None) -> tuple[Cases,
         msg = f"{golden.path} is {got}, expected sha256 {golden.sha256}"
         return {}, (about.finding("golden-digest", msg, "Remove that store entry and run `export` again."),)
     try:
-        tensors = packed.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        tensors = goldens.unpacked(data)
+    except ValueError as error:
         return {}, (about.finding("golden-content", f"{golden.path} cannot be read: {error}", "Run `export` again."),)
     cases = {batch: (_part(tensors, batch, "input"), _part(tensors, batch, "output")) for batch in spec.batches(model)}
     lacking = [batch for batch, (given, wanted) in cases.items() if _incomplete(model, given, wanted)]

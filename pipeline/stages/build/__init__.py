@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import hashlib
 import importlib.metadata
-import shutil
 import signal
 import sys
 import tempfile
@@ -24,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core import build, compare, errors, findings, platforms, spec
-from pipeline.edges import exporters, goldens, isolation, sources
+from pipeline.edges import exporters, goldens, isolation
 from pipeline.edges.exporters import torchscript
+from pipeline.stages.build import references
 
 Arrays = dict[str, npt.NDArray[Any]]
 Runner = Callable[[Arrays], Arrays]
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
 def _shut_in(job: exporters.Job, folder: Path) -> tuple[str, ...]:
     """From here on the process can do no harm; what it could do all the same, where the machine cannot forbid it."""
     check_toolchain(job.build.toolchain)
-    sources.warm(job.build.source, Path(job.source) if job.source else None)
+    references.warm(job)
     home = Path(tempfile.gettempdir())
     memory = home / "shm"
     memory.mkdir()
@@ -80,26 +80,28 @@ def run(job: exporters.Job, folder: Path) -> exporters.Result:
     made = job.build
     torchscript.prepare()
     tokenizer = Path(job.tokenizer or job.source or job.root)
-    if made.export is None:
-        platform = platforms.of_file(str(made.source.identity["path"])) or platforms.TORCHSCRIPT
-        method = exporters.ADOPTED[platform.format]
-        shutil.copyfile(str(job.source), folder / platform.filename)
-        reference = artifact = method.load(folder / platform.filename, made)
-        cases = _goldens(made, reference, tokenizer, folder)
-        checks = []
+    reproducible = True
+    if made.steps:
+        cases = _goldens(made, references.chain(job), tokenizer, folder)
+        checks = [f"batch {batch}: asked of {len(made.steps)} models in turn" for batch in cases]
+    elif made.export is None:
+        found = references.finished(job, folder)
+        cases = _goldens(made, found, tokenizer, folder)
+        checks = _check_axes(made, found, found, tokenizer)
     else:
         platform, method = platforms.METHODS[made.export.method], exporters.METHODS[made.export.method]
-        module = sources.load(made.source, Path(job.source) if job.source else None, root=Path(job.root))
+        reproducible = method.reproducible
+        module = references.module(job, method)
         reference = method.eager(module, made)
         cases = _goldens(made, reference, tokenizer, folder)
         batch = min(EXAMPLE_BATCH, made.max_batch_size or EXAMPLE_BATCH)
         method.export(module, goldens.inputs(made, batch, sizes={}, tokenizer=tokenizer), made, folder)
         artifact = method.load(folder / platform.filename, made)
         checks = [*_check_batches(made, artifact, cases), *_losses(made, artifact, cases)]
-    checks += _check_axes(made, reference, artifact, tokenizer)
+        checks += _check_axes(made, reference, artifact, tokenizer)
     files = {str(path.relative_to(folder)): _file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     golden = files.pop(goldens.FILE).sha256
-    return exporters.Result(files=files, golden=golden, reproducible=method.reproducible, checks=tuple(checks))
+    return exporters.Result(files=files, golden=golden, reproducible=reproducible, checks=tuple(checks))
 
 
 def check_toolchain(expected: Mapping[str, str]) -> None:
@@ -236,7 +238,8 @@ def _difference(made: build.Build, artifact: Runner, given: Arrays, answers: Arr
     found = compare.answers(answers, got, spec.judged(made.outputs, made.export), made.golden.tolerance)
     if found:
         return _words(found[0])
-    wide = ((answers[name].astype(np.float64), got[name].astype(np.float64)) for name in answers)
+    numbers = [name for name, answer in answers.items() if answer.dtype != object]
+    wide = ((answers[name].astype(np.float64), got[name].astype(np.float64)) for name in numbers)
     return max((float(np.nanmax(np.abs(a - b), initial=0.0)) for a, b in wide), default=0.0)
 
 
