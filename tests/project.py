@@ -141,7 +141,7 @@ def make(root: Path, spec: str = SPEC) -> Project:
 def minilm() -> str:
     """The sample's model with real weights alone, as a spec for `make`."""
     text = (HOME / "pipeline.yaml").read_text()
-    head, models = SPEC[: SPEC.index("models:")], text[text.index("  minilm:") :]
+    head, models = SPEC[: SPEC.index("models:")], text[text.index("  minilm:") : text.index("  # Sentences in")]
     return head + "models:\n" + models.replace("{", "{{").replace("}", "}}")
 
 

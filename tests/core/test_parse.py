@@ -75,9 +75,9 @@ def test_a_name_that_leads_elsewhere(name: str) -> None:
 
 
 def test_the_sample() -> None:
-    """The checked-in spec has the tutorial's model and the one with real weights."""
+    """The checked-in spec has the tutorial's model, the one with real weights, and that one asked by texts."""
     parsed = parse.parse_spec(SAMPLE, file="pipeline.yaml")
-    assert list(parsed.models) == ["bert", "minilm"]
+    assert list(parsed.models) == ["bert", "minilm", "minilm_tokenizer", "minilm_text"]
     bert = parsed.models["bert"]
     assert [bert.versions[number].source.config for number in (1, 2)] == [
         spec.ConfigSource(architecture="BertForSequenceClassification", options=OPTIONS, seed=seed) for seed in (0, 1)
