@@ -1,4 +1,4 @@
-"""Asks the served samples: sentences go in, and what is nearest in meaning comes out; then `bert`, as the tutorial does.
+"""Asks the served samples: sentences go in, what is nearest in meaning comes out; then `bert`, as the tutorial does.
 
 Run it after `nox`: .nox/torch/bin/python examples/client.py
 """
