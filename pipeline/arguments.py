@@ -59,6 +59,14 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
         {"lock", "export", "apply", "needs"},
         {"action": "store_true", "help": "pin the image anew that target.image names"},
     ),
+    "--cache": (
+        {"lock", "export", "apply", "needs"},
+        {"metavar": "URL", "help": "take builds from this cache (default: PIPELINE_CACHE): https://, file://, s3://"},
+    ),
+    "--push": (
+        {"lock", "export", "apply", "needs"},
+        {"action": "store_true", "help": "give the cache the builds that it lacks"},
+    ),
     "--report": ({"verify", "apply"}, {"metavar": "FILE", "help": "write the report as JSON too"}),
     "--junit": ({"verify", "apply"}, {"metavar": "FILE", "help": "write the report as JUnit XML too"}),
     "--remove-all": (
@@ -92,6 +100,7 @@ _EXAMPLES = {
     "adopt": "adopt old_repository --image nvcr.io/nvidia/tritonserver:24.10-py3 --out pipeline.yaml",
     "plan": "plan --out plan.json && apply plan.json",
     "apply": "apply --model bert",
+    "export": "export --cache https://cache.example.org/triton --push",
     "rollback": "rollback 3",
     "status": "status --watch",
     "watch": "watch --interval 30 --git origin/main",

@@ -66,6 +66,10 @@ def _applied(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
     return reconcile.visit_applied(_project(options), say=screen.say)
 
 
+def _shared(options: argparse.Namespace) -> reconcile.Shared:
+    return reconcile.Shared(address=options.cache, push=options.push)
+
+
 def _validate(options: argparse.Namespace, screen: Screen) -> int:
     site = _site(options, screen)
     found = reconcile.judge(site, options.spec)
@@ -126,7 +130,7 @@ def _plan(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _needs(options: argparse.Namespace, screen: Screen) -> int:
-    groups = reconcile.needs(_site(options, screen), options.name)
+    groups = reconcile.needs(_site(options, screen), options.name, _shared(options))
     screen.show("".join(f"{group}\n" for group in groups), groups)
     return errors.Exit.FINE
 
@@ -139,7 +143,9 @@ def _failpoints(_options: argparse.Namespace, screen: Screen) -> int:
 
 def _export(options: argparse.Namespace, screen: Screen) -> int:
     with reconcile.writing(_site(options, screen), options.command) as site:
-        reconcile.export(site, accept=options.accept_goldens, accept_image=options.accept_image)
+        reconcile.export(
+            site, accept=options.accept_goldens, accept_image=options.accept_image, shared=_shared(options)
+        )
     screen.show("Every artifact is built and locked.\n", {"locked": True})
     return errors.Exit.FINE
 
@@ -176,6 +182,7 @@ def _apply(options: argparse.Namespace, screen: Screen) -> int:
         image=options.accept_image,
         rollback=options.allow_rollback,
         removal=options.remove_all,
+        shared=_shared(options),
     )
     with reconcile.writing(_site(options, screen), options.command) as site:
         done = reconcile.apply(site, allowed, saved=saved)

@@ -1,0 +1,133 @@
+"""A build as a Bazel remote cache has it: a record under `ac/`, named by the build key, of blobs under `cas/`.
+
+The record is Bazel's ActionResult (build/bazel/remote/execution/v2 of the Remote Execution API), so that a cache that
+looks at what it is given can check it, and drop the blobs of a build together. Where a cache lies is known to its edge.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from pipeline.core import build, errors, lock, paths
+
+MANIFEST = "manifest.json"
+GOLDEN = "golden.safetensors"
+LIMIT = 16 << 20
+"""Bytes that a record or a manifest may have."""
+_PACKAGE = "build.bazel.remote.execution.v2"
+_LONGEST, _PART = 1000, 255
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Fault(errors.PipelineError):
+    """A cache that fails, or lies: it costs time and is told, and nothing of it is used."""
+
+
+def record(key: str) -> str:
+    """Where a cache has the record of a build."""
+    return f"ac/{key}"
+
+
+def blob(sha256: str) -> str:
+    """Where a cache has the bytes of this digest."""
+    return f"cas/{sha256}"
+
+
+def dump(files: Mapping[str, build.File]) -> bytes:
+    """The record of a build whose files these are, manifest and golden among them."""
+    made = _message("ActionResult")()
+    for name, file in sorted(files.items()):
+        output = made.output_files.add()
+        output.path, output.digest.hash, output.digest.size_bytes = name, file.sha256, file.size
+    data: bytes = made.SerializeToString(deterministic=True)
+    return data
+
+
+def parse(data: bytes) -> dict[str, build.File]:
+    """The files that a record names. Raises Fault where it is none, or names what no build has."""
+    from google.protobuf import message  # noqa: PLC0415
+
+    made = _message("ActionResult")()
+    try:
+        made.ParseFromString(data)
+    except message.DecodeError as error:
+        msg = "its record cannot be read"
+        raise Fault(msg) from error
+    files = {each.path: build.File(sha256=each.digest.hash, size=each.digest.size_bytes) for each in made.output_files}
+    for name, file in files.items():
+        if not _plain(name) or _DIGEST.fullmatch(file.sha256) is None or file.size < 0:
+            msg = f"its record names {name!r}, {file.size} bytes of sha256 {file.sha256!r}"
+            raise Fault(msg)
+    if inside := {name for name in files if {str(each) for each in PurePosixPath(name).parents} & files.keys()}:
+        msg = f"its record names {min(inside)!r} inside of a file"
+        raise Fault(msg)
+    if lacking := {MANIFEST, GOLDEN} - files.keys():
+        msg = f"its record has no {min(lacking)}"
+        raise Fault(msg)
+    return files
+
+
+def manifest(data: bytes) -> build.Built:
+    """What a manifest says. Raises Fault where it is none."""
+    try:
+        return msgspec.json.decode(data, type=build.Built)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        msg = f"its manifest cannot be read: {error}"
+        raise Fault(msg) from error
+
+
+def check(key: str, built: build.Built, files: Mapping[str, build.File], pinned: lock.Version | None) -> None:
+    """Raises Fault unless a manifest is of this build, its record names the same files, and the lock, where it knows
+    the build, the same bytes."""
+    said = {name: file for name, file in files.items() if name not in {MANIFEST, GOLDEN}}
+    problem = ""
+    if built.key != key:
+        problem = f"it has the build {built.key} in its place"
+    elif said != built.files or files[GOLDEN].sha256 != built.golden:
+        problem = "its record and its manifest name other files"
+    elif pinned is not None and not _is_pinned(built, pinned):
+        problem = "its bytes are not those that the lock pins"
+    if problem:
+        raise Fault(problem)
+
+
+def _is_pinned(built: build.Built, pinned: lock.Version) -> bool:
+    """One that is not reproducible has other files wherever it was built: its golden is the same."""
+    same = built.golden == pinned.golden and built.reproducible == pinned.reproducible
+    return same and (not pinned.reproducible or built.files == pinned.files)
+
+
+def _plain(name: str) -> bool:
+    path = PurePosixPath(name)
+    short = len(name.encode()) <= _LONGEST and all(len(part.encode()) <= _PART for part in path.parts)
+    return short and not paths.outside(name) and path.as_posix() == name and name != "."
+
+
+@functools.cache
+def _message(name: str) -> Any:  # noqa: ANN401 - protobuf makes the class
+    """A message of the Remote Execution API, with those of its fields alone that are used here."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415 - only with a cache
+
+    field = descriptor_pb2.FieldDescriptorProto
+    text, whole, inner = field.TYPE_STRING, field.TYPE_INT64, field.TYPE_MESSAGE
+    one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
+    file = descriptor_pb2.FileDescriptorProto(name="pipeline/action.proto", package=_PACKAGE, syntax="proto3")
+    for message, fields in {
+        "Digest": [("hash", 1, text, one, ""), ("size_bytes", 2, whole, one, "")],
+        "OutputFile": [("path", 1, text, one, ""), ("digest", 2, inner, one, "Digest")],
+        "ActionResult": [("output_files", 2, inner, many, "OutputFile")],
+    }.items():
+        made = file.message_type.add(name=message)
+        for label, number, kind, count, of in fields:
+            made.field.add(
+                name=label, number=number, type=kind, label=count, type_name=f".{_PACKAGE}.{of}" if of else None
+            )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
