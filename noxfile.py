@@ -106,6 +106,12 @@ def export(session: nox.Session) -> None:
 
 
 @nox.session
+def rebuild(session: nox.Session) -> None:
+    """Build again from the sources, and prove the lock: nox -s rebuild -- --check"""
+    pipeline(session, "rebuild", heavy=True)
+
+
+@nox.session
 def assemble(session: nox.Session) -> None:
     """Bring model_repository/ to what the spec says: nox -s assemble"""
     pipeline(session, "assemble")

@@ -45,6 +45,7 @@ COMMANDS = {
     "render": "print each model's config.pbtxt, or the server as a docker run line or a compose file",
     "image": "build the CPU image: the real Triton for a Docker engine on a machine without a GPU",
     "gc": "remove artifacts that neither the lock nor a kept release needs",
+    "rebuild": "build again from the sources in a clean folder, and prove the lock (exit 4 where they differ)",
     "recover": "make a damaged history anew from the releases that are there",
 }
 HIDDEN = ("needs", "failpoints")
@@ -66,6 +67,10 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
     "--push": (
         {"lock", "export", "apply", "needs"},
         {"action": "store_true", "help": "give the cache the builds that it lacks"},
+    ),
+    "--check": (
+        {"rebuild"},
+        {"action": "store_true", "help": "change nothing and compare, which is all that it does"},
     ),
     "--report": ({"verify", "apply"}, {"metavar": "FILE", "help": "write the report as JSON too"}),
     "--junit": ({"verify", "apply"}, {"metavar": "FILE", "help": "write the report as JUnit XML too"}),
@@ -101,6 +106,7 @@ _EXAMPLES = {
     "plan": "plan --out plan.json && apply plan.json",
     "apply": "apply --model bert",
     "export": "export --cache https://cache.example.org/triton --push",
+    "rebuild": "rebuild --check --model bert",
     "rollback": "rollback 3",
     "status": "status --watch",
     "watch": "watch --interval 30 --git origin/main",

@@ -21,6 +21,7 @@ SESSIONS = [
     "plan",
     "lock",
     "export",
+    "rebuild",
     "assemble",
     "serve",
     "verify",

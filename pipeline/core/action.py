@@ -6,7 +6,6 @@ looks at what it is given can check it, and drop the blobs of a build together. 
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -14,13 +13,17 @@ from typing import Any
 
 import msgspec
 
-from pipeline.core import build, errors, lock, paths
+from pipeline.core import build, errors, lock, messages, paths
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.safetensors"
 LIMIT = 16 << 20
 """Bytes that a record or a manifest may have."""
-_PACKAGE = "build.bazel.remote.execution.v2"
+_FIELDS: dict[str, tuple[messages.Field, ...]] = {
+    "Digest": (("hash", 1, "text"), ("size_bytes", 2, "int")),
+    "OutputFile": (("path", 1, "text"), ("digest", 2, "Digest")),
+    "ActionResult": (("output_files", 2, "OutputFile*"),),
+}
 _LONGEST, _PART = 1000, 255
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -109,25 +112,5 @@ def _plain(name: str) -> bool:
     return short and not paths.outside(name) and path.as_posix() == name and name != "."
 
 
-@functools.cache
 def _message(name: str) -> Any:  # noqa: ANN401 - protobuf makes the class
-    """A message of the Remote Execution API, with those of its fields alone that are used here."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415 - only with a cache
-
-    field = descriptor_pb2.FieldDescriptorProto
-    text, whole, inner = field.TYPE_STRING, field.TYPE_INT64, field.TYPE_MESSAGE
-    one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
-    file = descriptor_pb2.FileDescriptorProto(name="pipeline/action.proto", package=_PACKAGE, syntax="proto3")
-    for message, fields in {
-        "Digest": [("hash", 1, text, one, ""), ("size_bytes", 2, whole, one, "")],
-        "OutputFile": [("path", 1, text, one, ""), ("digest", 2, inner, one, "Digest")],
-        "ActionResult": [("output_files", 2, inner, many, "OutputFile")],
-    }.items():
-        made = file.message_type.add(name=message)
-        for label, number, kind, count, of in fields:
-            made.field.add(
-                name=label, number=number, type=kind, label=count, type_name=f".{_PACKAGE}.{of}" if of else None
-            )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+    return messages.of("build.bazel.remote.execution.v2", name, **_FIELDS)

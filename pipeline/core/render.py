@@ -165,6 +165,13 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     )
 
 
+def show_rebuilt(made: documents.Rebuilt) -> str:
+    """What was built again, and that it is what the lock says."""
+    words = {True: "the same bytes", False: "other bytes, as its format has each time, and the same goldens"}
+    lines = [f"{each.model} {each.version}: {words[each.exact]}" for each in made.versions]
+    return "\n".join([*lines, f"The lock holds: {len(lines)} versions built again, {made.digest}."]) + "\n"
+
+
 def show_rendering(made: documents.Rendering) -> str:
     """The run line or the compose file as it is, or the configs, each under the path of its file."""
     configs = "\n".join(f"# model_repository/{name}/config.pbtxt\n{text}" for name, text in made.configs.items())

@@ -3,7 +3,8 @@
 `site` reads a project, `adopting` makes one of a repository. `goals` says what should be and compares it with what is,
 `planning` makes plans of that, `disk` changes files, `sharing` asks a cache of
 others, `proving` tries models out apart, `deploy` moves the live server
-from one release to another, `asking` asks it, `watching` does it again and again, `judging` says what fits, and
+from one release to another, `asking` asks it, `watching` does it again and again, `judging` says what fits,
+`rebuilding` proves the lock, and
 `showing` makes what is used elsewhere. Other rooms import this package, not its parts.
 """
 
@@ -16,6 +17,7 @@ from pipeline.reconcile.deploy import Allowed, apply, heal, rollback, serve
 from pipeline.reconcile.disk import assemble, down, export, gc, recover
 from pipeline.reconcile.judging import Asked, examine, judge
 from pipeline.reconcile.planning import Planned, load_plan, make_plan, needs, save
+from pipeline.reconcile.rebuilding import rebuild
 from pipeline.reconcile.sharing import Shared
 from pipeline.reconcile.showing import make_image, render, warnings
 from pipeline.reconcile.site import Site, history, locate, visit, visit_applied, writing
@@ -45,6 +47,7 @@ __all__ = [
     "make_image",
     "make_plan",
     "needs",
+    "rebuild",
     "recover",
     "render",
     "rollback",

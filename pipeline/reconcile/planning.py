@@ -112,6 +112,8 @@ def needs(site: Site, command: str, shared: sharing.Shared) -> tuple[str, ...]:
 
     What a cache has of the builds that it lacks is brought first: a machine that builds nothing needs no torch.
     """
+    if command == "rebuild":
+        return ("torch", *platforms.groups(site.declared))
     if command in {"lock", "export", "apply"} and sharing.is_named(shared):
         with contextlib.suppress(errors.Busy), writing(site, command) as held:
             disk.take(held, shared)

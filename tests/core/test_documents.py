@@ -18,6 +18,7 @@ from pipeline.core import (
     machine,
     matrix,
     plan,
+    proof,
     release,
     render,
     report,
@@ -55,6 +56,9 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "image": documents.CpuImage(tag="a:1", id="sha256:1", base="b@sha256:2", inputs="3", size=4),
     "outcome": documents.Outcome(changes=(CHANGE,), release=3, report=PROOF),
     "plan": plan.document(PLAN, basis="sha256:ef"),
+    "rebuilt": documents.Rebuilt(
+        digest="sha256:1", versions=(proof.Part(model="bert", version=1, key="2", exact=True),)
+    ),
     "rendering": documents.Rendering(configs={"bert": "name: 1"}, unlocked=("bert",), docker_run="d", compose="c"),
     "report": PROOF,
     "validation": documents.Validation(
