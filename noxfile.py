@@ -112,6 +112,12 @@ def rebuild(session: nox.Session) -> None:
 
 
 @nox.session
+def update(session: nox.Session) -> None:
+    """Edit the spec to what is newer and fits, and show the plan: nox -s update -- --check"""
+    pipeline(session, "update", codes=PENDING)
+
+
+@nox.session
 def assemble(session: nox.Session) -> None:
     """Bring model_repository/ to what the spec says: nox -s assemble"""
     pipeline(session, "assemble")

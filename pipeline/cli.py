@@ -276,6 +276,7 @@ _COMMANDS: dict[str, Command] = {
     "gc": _gc,
     "recover": _recover,
     "rebuild": renewing.rebuild,
+    "update": renewing.update,
     "needs": _needs,
     "failpoints": _failpoints,
 }

@@ -22,6 +22,7 @@ SESSIONS = [
     "lock",
     "export",
     "rebuild",
+    "update",
     "assemble",
     "serve",
     "verify",

@@ -118,7 +118,8 @@ _TITLES: dict[str, tuple[type, str]] = {
 
 def schemas() -> dict[str, dict[str, Any]]:
     """The schema (draft 2020-12) of each document, by the name of its file in schemas/."""
-    from pipeline.core import doctor  # noqa: PLC0415 - with all that it knows, for this alone
+    from pipeline.core import doctor, updates  # noqa: PLC0415 - with all that they know, for this alone
 
-    titles = {"doctor": (doctor.Diagnosis, "What a machine is fit for"), **_TITLES}
+    known = {"doctor": (doctor.Diagnosis, "What a machine is fit for"), "updates": (updates.Updates, "What is newer")}
+    titles = {**known, **_TITLES}
     return {f"{name}.schema.json": schema.of(kind, title) for name, (kind, title) in sorted(titles.items())}

@@ -4,7 +4,7 @@
 `planning` makes plans of that, `disk` changes files, `sharing` asks a cache of
 others, `proving` tries models out apart, `deploy` moves the live server
 from one release to another, `asking` asks it, `watching` does it again and again, `judging` says what fits,
-`rebuilding` proves the lock, and
+`rebuilding` proves the lock, `updating` brings it forward, and
 `showing` makes what is used elsewhere. Other rooms import this package, not its parts.
 """
 
@@ -21,6 +21,7 @@ from pipeline.reconcile.rebuilding import rebuild
 from pipeline.reconcile.sharing import Shared
 from pipeline.reconcile.showing import make_image, render, warnings
 from pipeline.reconcile.site import Site, history, locate, visit, visit_applied, writing
+from pipeline.reconcile.updating import look, update
 from pipeline.reconcile.watching import Watching, watch
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "judge",
     "load_plan",
     "locate",
+    "look",
     "make_image",
     "make_plan",
     "needs",
@@ -54,6 +56,7 @@ __all__ = [
     "save",
     "serve",
     "status",
+    "update",
     "verify",
     "visit",
     "visit_applied",

@@ -23,6 +23,7 @@ from pipeline.core import (
     render,
     report,
     schema,
+    updates,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,21 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     ),
     "rendering": documents.Rendering(configs={"bert": "name: 1"}, unlocked=("bert",), docker_run="d", compose="c"),
     "report": PROOF,
+    "updates": updates.Updates(
+        written=True,
+        updates=(
+            updates.Update(
+                kind="image",
+                path="target.image",
+                name="i",
+                before="23.08",
+                after="24.10",
+                values={"target.image": "i:2"},
+            ),
+        ),
+        findings=(findings.Finding(rule="r", message="m"),),
+        plan=plan.document(PLAN, basis="sha256:ef"),
+    ),
     "validation": documents.Validation(
         valid=True, models=("bert",), findings=(findings.Finding(rule="r", message="m"),)
     ),
