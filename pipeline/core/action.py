@@ -19,6 +19,8 @@ MANIFEST = "manifest.json"
 GOLDEN = "golden.safetensors"
 LIMIT = 16 << 20
 """Bytes that a record or a manifest may have."""
+_LARGEST = 1 << 30
+"""Bytes that a golden may have: no lock tells its size."""
 _FIELDS: dict[str, tuple[messages.Field, ...]] = {
     "Digest": (("hash", 1, "text"), ("size_bytes", 2, "int")),
     "OutputFile": (("path", 1, "text"), ("digest", 2, "Digest")),
@@ -94,6 +96,8 @@ def check(key: str, built: build.Built, files: Mapping[str, build.File], pinned:
         problem = f"it has the build {built.key} in its place"
     elif said != built.files or files[GOLDEN].sha256 != built.golden:
         problem = "its record and its manifest name other files"
+    elif files[GOLDEN].size > _LARGEST:
+        problem = f"its golden has {files[GOLDEN].size} bytes"
     elif pinned is not None and not _is_pinned(built, pinned):
         problem = "its bytes are not those that the lock pins"
     if problem:

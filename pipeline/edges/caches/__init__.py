@@ -45,8 +45,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """How long one request may take: seconds of silence, and in all, with so many more for each megabyte."""
 
     silence: float = 10.0
-    total: float = 60.0
-    megabyte: float = 2.0
+    total: float = 30.0
+    megabyte: float = 0.5
 
 
 def find(named: str | None, bounds: Bounds | None = None) -> Cache | None:
