@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline import edges
-from pipeline.core import build, findings, lock, parts, proof
+from pipeline.core import build, findings, lock, proof
 from pipeline.edges import files, finished, store
 
 _LIMIT = 2 << 30
@@ -61,6 +61,8 @@ def _parts(name: str, old: Path, new: Path) -> Iterable[str]:
     sizes = [path.stat().st_size if path.is_file() else -1 for path in (old / name, new / name)]
     if min(sizes) < 0 or max(sizes) > _LIMIT:
         return ()
+    from pipeline.core import parts  # noqa: PLC0415 - zipfile, only where something differs
+
     before, after = files.read(old / name, _LIMIT), files.read(new / name, _LIMIT)
     return parts.differences(name, before or b"", after or b"")
 
