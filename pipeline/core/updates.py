@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from pipeline.core import compat, findings, image, matrix, plan, spec, tree
+from pipeline.core import compat, findings, image, lock, matrix, plan, spec, tree
 
 BRANCH = "main"
 """The branch of a hub repository that is followed where no comment names another."""
@@ -64,9 +64,33 @@ def wheels(data: Any, models: frozenset[str]) -> Iterator[Wheel]:  # noqa: ANN40
             yield Wheel(path=path, source=msgspec.convert(whole, spec.WheelSource))
 
 
+def branches(declared: spec.Spec, locked: lock.Lock | None, models: frozenset[str]) -> Iterator[tuple[Commit, str]]:
+    """The hub sources that name a branch or a tag, each with the commit that the lock pins for it: there is nothing to
+    edit, and what has moved can be told."""
+    for name, model in declared.models.items():
+        for number, version in model.versions.items():
+            hub, pinned = version.source.hub, lock.version(locked, name, number)
+            if name in models and hub is not None and pinned is not None and not _COMMIT.fullmatch(hub.revision):
+                path: tree.Path = ("models", name, "versions", number, "source", "hub")
+                yield Commit(path=path, source=hub, branch=hub.revision), str(pinned.source.identity.get("commit"))
+
+
+def moved(old: Commit, pinned: str, commit: str) -> findings.Finding | None:
+    """That a branch is not where the lock pins it any more."""
+    if commit == pinned:
+        return None
+    return findings.Finding(
+        rule="branch-moved",
+        message=f"{old.branch} of {old.source.repo} is at {commit}, and the lock pins {pinned}",
+        hint=f"To follow it, write the commit with the branch behind it: `revision: {commit} # {old.branch}`.",
+        severity=findings.Severity.WARNING,
+        model=str(old.path[1]),
+        version=int(old.path[3]),
+    )
+
+
 def commits(data: Any, models: frozenset[str], comments: dict[tree.Path, str]) -> Iterator[Commit]:  # noqa: ANN401
-    """The full commits of hub repositories. A comment behind one names the branch that it follows. What is no commit is
-    pinned by the lock alone: there is nothing to edit."""
+    """The full commits of hub repositories. A comment behind one names the branch that it follows."""
     for path, written, whole in _sources(data, "hub", models):
         if _COMMIT.fullmatch(str(written.get("revision", ""))):
             said = comments.get((*path, "revision"), "")

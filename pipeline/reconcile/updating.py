@@ -36,11 +36,12 @@ def look(site: Site, name: str, asked: judging.Asked) -> updates.Updates:
     newer = None if asked.models else _image(site, asked)
     of_wheels = updating.wheels(updates.wheels(data, site.chosen), say=site.say)
     of_commits = updating.commits(updates.commits(data, site.chosen, comments), say=site.say)
+    of_branches = updating.branches(updates.branches(site.declared, site.locked, site.chosen), say=site.say)
     images = (newer,) if isinstance(newer, updates.Update) else ()
     told = (newer,) if newer is not None and not isinstance(newer, updates.Update) else ()
     return updates.Updates(
         updates=(*images, *of_wheels.updates, *of_commits.updates),
-        findings=(*told, *of_wheels.left, *of_commits.left),
+        findings=(*told, *of_wheels.left, *of_commits.left, *of_branches.left),
     )
 
 

@@ -29,6 +29,19 @@ def commits(known: Iterable[updates.Commit], *, say: edges.Say) -> Found:
     return _asked({each.path: _commit(each) for each in known}, say)
 
 
+def branches(known: Iterable[tuple[updates.Commit, str]], *, say: edges.Say) -> Found:
+    """The branches that are not where the lock pins them any more."""
+    left = []
+    for old, pinned in known:
+        say(f"asking for what is newer than {tree.dotted(old.path)}")
+        try:
+            told = updates.moved(old, pinned, hub.newest(old.source, old.branch))
+        except errors.PipelineError as error:
+            told = _left(old.path, error)
+        left += [told] if told is not None else []
+    return Found(left=tuple(left))
+
+
 def fitting(
     known: Iterable[updates.Wheel], found: Iterable[updates.Update], project: edges.Project, say: edges.Say
 ) -> Found:

@@ -120,3 +120,14 @@ def test_sources_are_whole() -> None:
     """What is found is a source as the spec knows it."""
     (found,) = updates.commits(DATA, ALL, {})
     assert found.source == msgspec.convert(HUB, spec.HubSource)
+
+
+def test_a_branch_that_moved() -> None:
+    """A revision that is no commit is pinned by the lock: where the branch is elsewhere by now, that is told."""
+    source = msgspec.convert({**HUB, "revision": "main"}, spec.HubSource)
+    old = updates.Commit(path=("models", "m", "versions", 1, "source", "hub"), source=source)
+    assert updates.moved(old, COMMIT, COMMIT) is None
+    found = updates.moved(old, COMMIT, "f" * 40)
+    assert found is not None
+    assert (found.rule, found.model, found.version) == ("branch-moved", "m", 1)
+    assert found.hint.endswith(f"`revision: {'f' * 40} # main`.")
