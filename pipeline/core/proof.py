@@ -42,6 +42,16 @@ def places(source: build.Resolved) -> dict[str, str]:
             return {}
 
 
+def all_places(made: build.Build) -> dict[str, str]:
+    """The same for all that a build reads: its source, its tokenizer, and, of an ensemble, those of its steps."""
+    found: dict[str, str] = {}
+    for source in (made.source, made.tokenizer):
+        found |= places(source) if source is not None else {}
+    for step in made.steps:
+        found |= all_places(step.build)
+    return found
+
+
 def inputs(made: build.Build, locked: lock.Lock) -> tuple[findings.Finding, ...]:
     """What differs between a build as it would be now and as it was locked: empty where the keys are the same."""
     pinned = lock.version(locked, made.model, made.version)
@@ -50,7 +60,7 @@ def inputs(made: build.Build, locked: lock.Lock) -> tuple[findings.Finding, ...]
     if pinned.key == build.key(made):
         return ()
     found = [*_source(pinned.source, made.source), *_tools(locked.toolchain, made.toolchain)]
-    rest = "its tensors, goldens, export options or the exporter's code are not those that were locked"
+    rest = "its tensors, goldens, export options, steps or the exporter's code are not those that were locked"
     return tuple(_finding(made, "rebuild-input", message, _INPUT) for message in found or [rest])
 
 

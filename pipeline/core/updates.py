@@ -107,13 +107,19 @@ def _sources(
     for name, model in data.get("models", {}).items():
         if name not in models:
             continue
-        base = (model.get("source") or {}).get(kind) or {}
+        base = _inner(model.get("source"), kind)
         if base:
             yield ("models", name, "source", kind), base, base
         for number, version in (model.get("versions") or {}).items():
-            own = ((version or {}).get("source") or {}).get(kind) or {}
+            own = _inner((version or {}).get("source"), kind)
             if own:
                 yield ("models", name, "versions", number, "source", kind), own, {**base, **own}
+
+
+def _inner(source: Any, kind: str) -> dict[str, Any]:  # noqa: ANN401
+    """A kind of source as a mapping; an ensemble's is a word."""
+    found = source.get(kind) if isinstance(source, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def of_wheel(old: Wheel, version: str, sha256: str) -> Update | None:

@@ -29,8 +29,7 @@ def lay(
     """
     wanted: dict[str, str] = {}
     for each in made:
-        for source in (each.source, each.tokenizer):
-            wanted |= proof.places(source) if source is not None else {}
+        wanted |= proof.all_places(each)
     for lying in beside:
         wanted |= {lying.sources[name]: sha256 for name, sha256 in lying.files.items()}
     files.make_folder(clean.root)
@@ -71,12 +70,5 @@ def _golden(old: Path, new: Path) -> Iterator[str]:
     """How far each golden tensor moved."""
     from pipeline.edges import goldens  # noqa: PLC0415 - numpy, only where something differs
 
-    before, after = goldens.read(old / store.GOLDEN), goldens.read(new / store.GOLDEN)
-    for name in sorted(before.keys() | after.keys()):
-        first, second = before.get(name), after.get(name)
-        if first is None or second is None:
-            yield f"golden {name} is {'new' if first is None else 'gone'}"
-        elif (first.shape, first.dtype) != (second.shape, second.dtype):
-            yield f"golden {name} was {first.dtype}{list(first.shape)}, is {second.dtype}{list(second.shape)}"
-        elif first.tobytes() != second.tobytes():
-            yield f"golden {name} moved by at most {goldens.distance(first, second):.3g}"
+    for line in goldens.moves(goldens.read(old / store.GOLDEN), goldens.read(new / store.GOLDEN)):
+        yield f"golden {line}"

@@ -53,7 +53,7 @@ def source(kind: str = "factory", files: Mapping[str, str] | None = None, **iden
         ({"source": source(files={"m.py": OTHER})}, [f"the source's file m.py has sha256 {OTHER}, locked {HEX}"]),
         ({"source": source("config")}, ["its source is config, locked factory"]),
         ({"toolchain": {**MADE.toolchain, "torch": "2.14.0"}}, ["torch is 2.14.0, locked 2.13.0"]),
-        ({"max_batch_size": 8}, ["its tensors, goldens, export options or the exporter's code are not those"]),
+        ({"max_batch_size": 8}, ["its tensors, goldens, export options, steps or the exporter's code"]),
         ({"version": 2}, ["it is not in the lock"]),
     ],
 )
@@ -110,3 +110,11 @@ def test_records() -> None:
 def test_places(given: build.Resolved, wanted: dict[str, str]) -> None:
     """A clean folder needs the project's own files, and not those that are fetched."""
     assert proof.places(given) == wanted
+
+
+def test_places_of_an_ensemble() -> None:
+    """A chain of models needs what each of its steps is made of."""
+    step = build.Step(build=MADE, inputs={}, outputs={})
+    none = build.Resolved(kind="ensemble", identity={})
+    chain = msgspec.structs.replace(MADE, source=none, steps=(step,))
+    assert proof.all_places(chain) == {"m.py": HEX}

@@ -23,6 +23,7 @@ DATA: dict[str, Any] = {
         },
         "three": {"source": {"hub": HUB}},
         "four": {"source": {"hub": {**HUB, "revision": "main"}}},
+        "six": {"source": "ensemble"},
         "five": {"source": {"config": {"architecture": "BertModel"}}},
     }
 }
