@@ -264,7 +264,7 @@ def pins(session: nox.Session) -> None:
 def pipeline(session: nox.Session, command: str, *, heavy: bool = False, codes: Iterable[int] = (0,)) -> None:
     """Run a command of the program; a `heavy` one is first asked which environments it needs, often none."""
     words = [str(environment("core") / "python"), "-m", "pipeline"]
-    if any(word.startswith(BUCKETS) for word in (os.environ.get("PIPELINE_CACHE", ""), *session.posargs)):
+    if any(kind in word for kind in BUCKETS for word in (os.environ.get("PIPELINE_CACHE", ""), *session.posargs)):
         environment("cache")
     if heavy:
         question = [*words, "needs", command, *session.posargs]

@@ -47,12 +47,28 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "/etc/passwd", "a/../../b", "a//b", "./a", "a\\b", "", "a\nb", "x" * 300, "model.pt/inner", "."]
+    "name",
+    [
+        "../x",
+        "/etc/passwd",
+        "a/../../b",
+        "a//b",
+        "./a",
+        "a\\b",
+        "",
+        "a\nb",
+        "\x1b[2J",
+        "x" * 300,
+        "model.pt/inner",
+        ".",
+    ],
 )
 def test_name_that_leads_elsewhere(name: str) -> None:
-    """Row 12: a record names nothing outside of the entry, and no file inside of another."""
-    with pytest.raises(action.Fault, match="its record names"):
+    """Rows 12 and 64: a record names nothing outside of the entry, no file inside of another, and no controls of a
+    terminal; what it names is told so that no terminal obeys it."""
+    with pytest.raises(action.Fault, match="its record names") as told:
         action.parse(action.dump(FILES | {name: FILES["model.pt"]}))
+    assert told.value.message.isprintable()
 
 
 @pytest.mark.parametrize("lost", [action.GOLDEN, action.MANIFEST])

@@ -148,6 +148,34 @@ def test_nobody_there(tmp_path: Path) -> None:
         caches.read(opened(f"file://{tmp_path}"), "ac/link", 1 << 20)
 
 
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        (cache_server.stalling, "."),
+        (hub_server.failing(500), "500"),
+        (cache_server.other_bytes, "it sent 700000 bytes"),
+    ],
+    ids=["stalls", "500", "lies"],
+)
+def test_half_dead_bucket(
+    server: cache_server.Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: cache_server.Trouble,
+    says: str,
+) -> None:
+    """Rows 9 and 10: a bucket whose server stalls, fails or lies is a fault within a bounded time."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
+        monkeypatch.setenv(name, server.url.removesuffix("/base"))
+    server.blobs[f"/builds/some/prefix/{NAME}"] = BODY
+    server.trouble = trouble
+    begun = time.monotonic()
+    with pytest.raises(action.Fault, match=says) as told:
+        caches.blob(opened(bucket, SHORT), FILE)
+    assert time.monotonic() - begun < 10
+    assert "canary" not in str(told.value)
+
+
 def test_bucket_without_leave(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 63: a bucket that is not there is a fault, whose words have no key in them."""
     with pytest.raises(action.Fault) as told:
