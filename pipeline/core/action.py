@@ -79,12 +79,17 @@ def parse(data: bytes) -> dict[str, build.File]:
 
 
 def manifest(data: bytes) -> build.Built:
-    """What a manifest says. Raises Fault where it is none."""
+    """What a manifest says. Raises Fault where it is none, or says what only a later version understands."""
     try:
-        return msgspec.json.decode(data, type=build.Built)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        known = msgspec.json.decode(data, type=dict[str, Any])
+        built = msgspec.convert(known, build.Built)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"its manifest cannot be read: {error}"
         raise Fault(msg) from error
+    if unknown := known.keys() - set(build.Built.__struct_fields__):
+        msg = f"its manifest is of a later version: it has {min(unknown)!r}"
+        raise Fault(msg)
+    return built
 
 
 def check(key: str, built: build.Built, files: Mapping[str, build.File], pinned: lock.Version | None) -> None:

@@ -78,6 +78,19 @@ def test_record_without(lost: str) -> None:
         action.parse(action.dump({name: file for name, file in FILES.items() if name != lost}))
 
 
+def test_manifests_of_other_versions() -> None:
+    """Row 74: an older manifest is read; one that says more than this version understands is refused, not guessed."""
+    data = msgspec.to_builtins(BUILT)
+    assert action.manifest(build.canonical(BUILT)) == BUILT
+    old = {name: value for name, value in data.items() if name in {"key", "files", "golden"}}
+    assert action.manifest(msgspec.json.encode(old)) == BUILT
+    for wrong in ({**data, "later": 1}, {**data, "golden": 7}, [data], {}):
+        with pytest.raises(action.Fault, match="its manifest"):
+            action.manifest(msgspec.json.encode(wrong))
+    with pytest.raises(action.Fault, match="cannot be read"):
+        action.manifest(b"\xff{")
+
+
 def changed(**fields: object) -> Callable[[], None]:
     """A check of another manifest."""
     return lambda: action.check(KEY, msgspec.structs.replace(BUILT, **fields), FILES, PINNED)
