@@ -24,17 +24,19 @@ ROOT = Path(__file__).parent
 ENVIRONMENTS = ROOT / ".nox"
 GROUPS = {
     "core": (),
+    "cache": ("cache",),
     "torch": ("torch",),
     "onnx": ("torch", "onnx"),
     "openvino": ("torch", "openvino"),
     "tensorflow": ("torch", "tensorflow"),
-    "dev": ("torch", "onnx", "openvino", "tensorflow", "dev", "nox"),
+    "dev": ("torch", "onnx", "openvino", "tensorflow", "cache", "dev", "nox"),
     "nox": ("nox",),
     "benchmarks": ("benchmarks",),
 }
 ALONE = {"nox", "benchmarks"}  # these have nothing of the program in them
 # These are added to another's environment: one interpreter serves all.
-PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch"}
+PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch", "cache": "core"}
+BUCKETS = ("s3://", "gs://", "az://")
 HEADER = """\
 # Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
 # The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt
@@ -101,6 +103,18 @@ def lock(session: nox.Session) -> None:
 def export(session: nox.Session) -> None:
     """Build the artifacts that are missing: nox -s export -- --model bert"""
     pipeline(session, "export", heavy=True)
+
+
+@nox.session
+def rebuild(session: nox.Session) -> None:
+    """Build again from the sources, and prove the lock: nox -s rebuild -- --check"""
+    pipeline(session, "rebuild", heavy=True)
+
+
+@nox.session
+def update(session: nox.Session) -> None:
+    """Edit the spec to what is newer and fits, and show the plan: nox -s update -- --check"""
+    pipeline(session, "update", codes=PENDING)
 
 
 @nox.session
@@ -250,6 +264,8 @@ def pins(session: nox.Session) -> None:
 def pipeline(session: nox.Session, command: str, *, heavy: bool = False, codes: Iterable[int] = (0,)) -> None:
     """Run a command of the program; a `heavy` one is first asked which environments it needs, often none."""
     words = [str(environment("core") / "python"), "-m", "pipeline"]
+    if any(kind in word for kind in BUCKETS for word in (os.environ.get("PIPELINE_CACHE", ""), *session.posargs)):
+        environment("cache")
     if heavy:
         question = [*words, "needs", command, *session.posargs]
         needed = subprocess.run(question, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
