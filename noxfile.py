@@ -36,6 +36,7 @@ GROUPS = {
 ALONE = {"nox", "benchmarks"}  # these have nothing of the program in them
 # These are added to another's environment: one interpreter serves all.
 PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch", "cache": "core"}
+WORKERS = ("-n", "2", "--dist", "loadgroup")  # most tests wait for a process most of the time
 BUCKETS = ("s3://", "gs://", "az://")
 HEADER = """\
 # Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
@@ -209,8 +210,8 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The fast tests, then those with real exports and servers: nox -s tests -- -k plan"""
     codes = (0, 5) if session.posargs else (0,)  # 5: a selection of tests may have none of one kind
-    pytest(session, "-m", "not real and not full", codes=codes)
-    pytest(session, "-m", "real and not full", codes=codes)
+    pytest(session, *WORKERS, "-m", "not real and not full", codes=codes)
+    pytest(session, *WORKERS, "-m", "real and not full", codes=codes)
 
 
 @nox.session
