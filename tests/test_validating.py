@@ -169,6 +169,35 @@ def test_github_shows_warnings_beside_their_lines(made: project.Project) -> None
     assert f"::error file=pipeline.yaml,line={line},col=10::the release 23.08 has known" in ended.stderr
 
 
+UNSERVED = {
+    "23.08": (
+        "{{method: onnx, opset: 21}}",
+        "opset 21 is newer than 19",
+        "Export to opset 19 or older, or take an image",
+    ),
+    "25.03": ("savedmodel", "has no TensorFlow: it is gone since 25.03", "or take 25.02, the last image with it."),
+    "25.12": (
+        "aoti",
+        "cannot load compiled `.pt2` packages",
+        "Take an image of 26.03 or later, or export TorchScript.",
+    ),
+}
+
+
+@pytest.mark.parametrize("release", UNSERVED)
+def test_what_an_image_cannot_serve(tmp_path: Path, release: str) -> None:
+    """A format that is too new for the image, or has gone from it, is an error with the nearest choice that works."""
+    export, why, mend = UNSERVED[release]
+    head = project.SPEC[: project.SPEC.index("    versions:")].replace("23.08", release)
+    text = head.replace("export: trace", f"export: {export}").replace("max_batch_size: 4", "max_batch_size: 1")
+    for old, new in {"left:": "INPUT__0:", "right:": "INPUT__1:", "answer:": "OUTPUT__0:"}.items():
+        text = text.replace(old, new)
+    said = project.make(tmp_path / "project", spec=text).run("validate")
+    assert said.returncode == 3
+    assert why in said.stderr
+    assert mend in said.stderr
+
+
 def test_no_machine_is_asked(made: project.Project, tmp_path: Path) -> None:
     """The verdict is the spec's: no driver, no engine and no torch is looked for."""
     (tmp_path / "bin").mkdir()

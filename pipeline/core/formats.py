@@ -209,7 +209,10 @@ def _onnx(row: matrix.Row, artifact: Artifact) -> Iterator[findings.Finding]:
     if limits is None:
         yield _unknown(row, "ONNX opsets", "onnxruntime-unknown", ONNXRUNTIME)
         return
-    hint = "Export to an older opset, or take a newer image."
+    enough = [known for known, (ir, newest) in _ONNX.items()
+              if newest >= (artifact.opset or 0) and ir >= (artifact.ir or 0)]  # fmt: skip
+    newer = f", or take an image with ONNX Runtime {'.'.join(map(str, min(enough)))} or later" if enough else ""
+    hint = f"Export to opset {limits[1]} or older{newer}."
     for rule, word, needed, most in (
         ("onnx-ir", "IR version", artifact.ir, limits[0]),
         ("onnx-opset", "opset", artifact.opset, limits[1]),

@@ -149,7 +149,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "trace": ("fp16", "bf16", "int8"),
     "script": ("fp16", "bf16", "int8"),
     "onnx": ("fp16", "int8"),
-    "openvino": ("fp16",),
+    "openvino": ("fp16", "int8"),
     "aoti": ("fp16", "bf16"),
     "tensorrt": ("fp16", "bf16"),
 }

@@ -199,6 +199,7 @@ LOWER = [
     ("onnx", "fp16"),
     ("onnx", "int8"),
     ("openvino", "fp16"),
+    ("openvino", "int8"),
 ]
 WIDE = """\
 import torch

@@ -52,7 +52,8 @@ class Export(Node, frozen=True, kw_only=True):
         Precision,
         Meta(
             description="What the artifact computes with, where the method has it; the goldens stay the eager model's "
-            "own. `int8` is dynamic: weights are integers, activations become so in each run.",
+            "own. `int8` is dynamic: weights are integers, activations become so in each run (of openvino the weights "
+            "alone are).",
             examples=["fp16"],
         ),
     ] = "fp32"

@@ -37,12 +37,11 @@ def export(module: torch.nn.Module, example: Arrays, made: build.Build, folder: 
     """Writes the graph that torch.export sees. Raises errors.PipelineError for what cannot be exported."""
     from pipeline.edges.exporters import precision  # noqa: PLC0415 - needs torch
 
-    quantized = made.export is not None and made.export.precision == "int8"
     dtype = precision.dtype(made)
     lower = precision.lower(module, made) if dtype else module
     write(graph(lower, example, made, opset=made.opset, ir=made.ir, dtype=dtype), folder)
-    if quantized:
-        _quantize(folder, made)
+    if is_quantized(made):
+        quantize(folder, made, ir=made.ir)
 
 
 def graph(  # noqa: PLR0913 - the model, and what it is written as
@@ -78,8 +77,14 @@ def graph(  # noqa: PLR0913 - the model, and what it is written as
     return model
 
 
-def _quantize(folder: Path, made: build.Build) -> None:
-    """Makes the weights integers, and the graph one that makes so what they are multiplied by, in each run."""
+def is_quantized(made: build.Build) -> bool:
+    """Whether the weights are to be integers."""
+    return made.export is not None and made.export.precision == "int8"
+
+
+def quantize(folder: Path, made: build.Build, *, ir: int | None) -> None:
+    """Makes the weights of the graph in the folder integers, and the graph one that makes so what they are multiplied
+    by, in each run. Raises errors.PipelineError for weights that lie beside it."""
     import onnx_ir  # noqa: PLC0415
     from onnxruntime import quantization  # noqa: PLC0415
 
@@ -93,7 +98,7 @@ def _quantize(folder: Path, made: build.Build) -> None:
     whole.unlink()
     model = onnx_ir.load(path)
     _clear(model, made)
-    model.ir_version = made.ir
+    model.ir_version = ir
     write(model, folder)
 
 

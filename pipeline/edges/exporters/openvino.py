@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ARCHIVE = "model.xml"
 WEIGHTS = "model.bin"
 _OPSET = re.compile(r"opset([0-9]+)")
+_LEAST = 1024  # weights: of fewer there is nothing to gain
 
 
 def export(module: torch.nn.Module, example: Arrays, made: build.Build, folder: Path) -> None:
@@ -46,11 +47,34 @@ def export(module: torch.nn.Module, example: Arrays, made: build.Build, folder: 
             lines = [line for line in str(error).splitlines() if line.strip()]
             msg = f"OpenVINO cannot convert the model: {lines[0] if lines else type(error).__name__}"
             raise errors.PipelineError(msg, hint="Use `export: onnx`.", details=lines[1:16]) from error
+        if onnx.is_quantized(made):
+            _quantize(model)
         _name(model)
         openvino.save_model(model, str(folder / ARCHIVE), compress_to_fp16=half)
     graph = ET.parse(folder / ARCHIVE)  # noqa: S314 - written a line above
     _check_operators(graph, made)
     _clear(graph, folder / ARCHIVE)
+
+
+def _quantize(model: Any) -> None:  # noqa: ANN401
+    """Makes the weights of products integers, each column with a scale of its own."""
+    import numpy as np  # noqa: PLC0415
+    from openvino import opset13 as ops  # noqa: PLC0415
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "MatMul":
+            continue
+        source = node.input_value(1).get_node()
+        if source.get_type_name() != "Constant" or source.get_element_type().get_type_name() != "f32":
+            continue
+        weights = source.get_data()
+        if weights.ndim != 2 or weights.size < _LEAST:
+            continue
+        axis = 1 if node.get_attributes()["transpose_b"] else 0
+        scale = np.maximum(np.abs(weights).max(axis=axis, keepdims=True) / 127, np.finfo(np.float32).tiny)
+        whole = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
+        back = ops.multiply(ops.convert(ops.constant(whole), "f32"), ops.constant(scale.astype(np.float32)))
+        node.input(1).replace_source_output(back.output(0))
 
 
 def _name(model: Any) -> None:  # noqa: ANN401 - OpenVINO's own

@@ -24,8 +24,9 @@ TYPES = {
 """OpenVINO's names of the types that the backend takes, and the config's."""
 
 RULES = named.Rules(dtypes=frozenset(TYPES.values()), converts=True)
-FULL_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
-"""Without it a processor that computes faster in 16 bits does so."""
+FULL_PRECISION: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+"""Without these a processor that computes faster in 16 bits, or, of integer weights, in 8, does so; some then answer
+with no rows."""
 
 _COMPILING = "COMPILATION_NUM_THREADS"  # read, and passed over: the CPU of newer releases has no such property
 _HINTS = ("latency", "throughput", "cumulative_throughput")
