@@ -28,13 +28,14 @@ GROUPS = {
     "onnx": ("torch", "onnx"),
     "openvino": ("torch", "openvino"),
     "tensorflow": ("torch", "tensorflow"),
-    "dev": ("torch", "onnx", "openvino", "tensorflow", "dev", "nox"),
+    "signing": ("signing",),
+    "dev": ("torch", "onnx", "openvino", "tensorflow", "signing", "dev", "nox"),
     "nox": ("nox",),
     "benchmarks": ("benchmarks",),
 }
 ALONE = {"nox", "benchmarks"}  # these have nothing of the program in them
 # These are added to another's environment: one interpreter serves all.
-PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch"}
+PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch", "signing": "core"}
 HEADER = """\
 # Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
 # The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt
@@ -179,6 +180,18 @@ def render(session: nox.Session) -> None:
 def image(session: nox.Session) -> None:
     """Build the CPU image: nox -s image -- --base python:3.11-slim-bookworm"""
     pipeline(session, "image")
+
+
+@nox.session
+def provenance(session: nox.Session) -> None:
+    """Say where each served file comes from: nox -s provenance -- --out provenance"""
+    pipeline(session, "provenance")
+
+
+@nox.session
+def sign(session: nox.Session) -> None:
+    """Sign the repository's files: nox -s sign -- --key models.key"""
+    pipeline(session, "sign", heavy=True)
 
 
 @nox.session

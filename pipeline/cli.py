@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from pipeline import arguments, edges, reconcile
+from pipeline import arguments, edges, reconcile, sharing
 from pipeline import screen as screens
 from pipeline.core import documents, errors, findings, plan, release, render, report
 
@@ -280,6 +280,8 @@ _COMMANDS: dict[str, Command] = {
     "down": _down,
     "render": _render,
     "image": _image,
+    "provenance": sharing.provenance,
+    "sign": sharing.sign,
     "gc": _gc,
     "recover": _recover,
     "needs": _needs,

@@ -26,6 +26,8 @@ SESSIONS = [
     "verify",
     "status",
     "down",
+    "provenance",
+    "sign",
     "lint",
     "tests",
 ]

@@ -2,8 +2,9 @@
 
 `site` reads a project, `adopting` makes one of a repository. `goals` says what should be and compares it with what is,
 `planning` makes plans of that, `disk` changes files, `proving` tries models out apart, `deploy` moves the live server
-from one release to another, `asking` asks it, `watching` does it again and again, `judging` says what fits, and
-`showing` makes what is used elsewhere. Other rooms import this package, not its parts.
+from one release to another, `asking` asks it, `watching` does it again and again, `judging` says what fits, `showing`
+makes what is used elsewhere, and `attesting` what others can hold a repository against. Other rooms import this
+package, not its parts.
 """
 
 from pipeline.edges.failpoints import POINTS as FAILPOINTS
@@ -11,6 +12,7 @@ from pipeline.reconcile.adopting import Wanted
 from pipeline.reconcile.adopting import take as adopt
 from pipeline.reconcile.asking import status, verify
 from pipeline.reconcile.asking import write as write_report
+from pipeline.reconcile.attesting import attest, sign
 from pipeline.reconcile.deploy import Allowed, apply, heal, rollback, serve
 from pipeline.reconcile.disk import assemble, down, export, gc, recover
 from pipeline.reconcile.judging import Asked, examine, judge
@@ -30,6 +32,7 @@ __all__ = [
     "adopt",
     "apply",
     "assemble",
+    "attest",
     "down",
     "examine",
     "export",
@@ -47,6 +50,7 @@ __all__ = [
     "rollback",
     "save",
     "serve",
+    "sign",
     "status",
     "verify",
     "visit",

@@ -14,6 +14,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pipeline import edges
 from pipeline.core import build, errors, spec
 from pipeline.edges.sources import request, weights
@@ -43,13 +45,13 @@ def resolve(declared: spec.HubSource, asked: request.Request) -> build.Resolved:
     identity |= {name: getattr(declared, name) for name in ("architecture", "remote_code") if getattr(declared, name)}
     if declared.revision != listing["sha"]:
         identity["revision"] = declared.revision
-    return build.Resolved(kind="hub", identity=identity, files=digests)
+    return build.Resolved(kind="hub", identity=identity, files=digests, licence=_licence(listing))
 
 
 def fetch(resolved: build.Resolved, root: Path, cache: Path, say: edges.Say) -> Path:  # noqa: ARG001 - one shape for all
     """The folder with every locked file, each checked by digest now. Raises errors.Unverified for other bytes."""
     identity = resolved.identity
-    folder = cache / f"hub-{build.digest(resolved)}"
+    folder = cache / f"hub-{build.digest(msgspec.structs.replace(resolved, licence=''))}"
     folder.mkdir(parents=True, exist_ok=True)
     for name, digest in resolved.files.items():
         path = folder / name
@@ -75,6 +77,18 @@ def _is_for(locked: build.Resolved, declared: spec.HubSource) -> bool:
         and identity.get("architecture") == declared.architecture
         and identity.get("remote_code") == declared.remote_code
     )
+
+
+def licence(resolved: build.Resolved, root: Path, cache: Path, say: edges.Say) -> str:  # noqa: ARG001 - one shape for all
+    """What the model's card said when it was locked."""
+    return resolved.licence
+
+
+def _licence(listing: dict[str, Any]) -> str:
+    """The licence in the model's card, by the name that the hub has for it; empty where it names none, or several."""
+    card = listing.get("cardData")
+    found = card.get("license") if isinstance(card, dict) else None
+    return found[:100] if isinstance(found, str) and found.isprintable() else ""
 
 
 def _endpoint() -> str:
