@@ -195,6 +195,12 @@ def sign(session: nox.Session) -> None:
 
 
 @nox.session
+def ci(session: nox.Session) -> None:
+    """Tell GitHub what a plan says: nox -s ci -- summary --plan plan.json"""
+    pipeline(session, "ci")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, types and floors: nox -s lint"""
     tools = environment("dev")

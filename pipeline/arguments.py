@@ -46,6 +46,7 @@ COMMANDS = {
     "image": "build the CPU image: the real Triton for a Docker engine on a machine without a GPU",
     "provenance": "say where each served file comes from: SLSA provenance, and a CycloneDX bill of materials",
     "sign": "sign the repository's files, for servers whose target.policy requires it",
+    "ci": "tell GitHub what a plan says: jobs, a summary, the one comment of a pull request, an issue about drift",
     "gc": "remove artifacts that neither the lock nor a kept release needs",
     "recover": "make a damaged history anew from the releases that are there",
 }
@@ -96,6 +97,7 @@ _EXAMPLES = {
     "image": "image --base python:3.11-slim-bookworm",
     "provenance": "provenance --out provenance",
     "sign": "sign --key models.key",
+    "ci": "ci summary --plan plan.json",
     "adopt": "adopt old_repository --image nvcr.io/nvidia/tritonserver:24.10-py3 --out pipeline.yaml",
     "plan": "plan --out plan.json && apply plan.json",
     "apply": "apply --model bert",
@@ -156,6 +158,8 @@ def _options(command: argparse.ArgumentParser, name: str) -> None:
         _doctor_options(command)
     if name == "render":
         _render_options(command)
+    if name == "ci":
+        _ci_options(command)
 
 
 def _doctor_options(command: argparse.ArgumentParser) -> None:
@@ -175,6 +179,23 @@ def _doctor_options(command: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help='judge another machine, with this GPU ("NVIDIA A100"); may be given again and again',
     )
+
+
+def _ci_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("step", choices=("matrix", "summary", "comment", "settled", "drift"), help="what is told")
+    for name, text in (
+        ("plan", "the plan, as `plan --out` wrote it (default: plan.json)"),
+        ("before", "the lock of the branch that the change goes to"),
+        ("after", "the lock that follows from the change"),
+        ("findings", "what `validate --json` printed"),
+        ("goldens", "what `lock --json` printed"),
+        ("report", "what `verify --report` wrote"),
+        ("out", "write the summary into this file too"),
+        ("body", "the comment's text (default: summary.md)"),
+    ):
+        default = {"plan": "plan.json", "body": "summary.md"}.get(name)
+        command.add_argument(f"--{name}", metavar="FILE", default=default, help=text)
+    command.add_argument("--number", type=_count, metavar="N", help="the pull request's number")
 
 
 def _render_options(command: argparse.ArgumentParser) -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import edges, reconcile
 from pipeline import screen as screens
 from pipeline.core import errors
+
+if TYPE_CHECKING:
+    from pipeline.stages import review as telling
 
 
 def provenance(options: argparse.Namespace, screen: screens.Screen) -> int:
@@ -35,6 +39,45 @@ def sign(options: argparse.Namespace, screen: screens.Screen) -> int:
     return errors.Exit.FINE
 
 
+def _papers(options: argparse.Namespace) -> telling.Papers:
+    """The files that the options name."""
+    from pipeline.stages import review as telling  # noqa: PLC0415
+
+    names = ("before", "after", "findings", "goldens", "report")
+    given = {name: Path(getattr(options, name)) for name in names if getattr(options, name)}
+    return telling.Papers(plan=Path(options.plan), **given)
+
+
 def _site(options: argparse.Namespace, screen: screens.Screen) -> reconcile.Site:
     project = edges.Project(spec=Path(options.spec).absolute())
     return reconcile.visit(project, name=str(Path(options.spec)), models=tuple(options.model), say=screen.say)
+
+
+def ci(options: argparse.Namespace, screen: screens.Screen) -> int:
+    """One step of a workflow: what is told is read from files that earlier steps have written."""
+    from pipeline.core import review  # noqa: PLC0415 - for workflows alone
+    from pipeline.stages import review as telling  # noqa: PLC0415
+
+    match options.step:
+        case "matrix":
+            jobs = telling.tell_matrix(telling.read_plan(Path(options.plan)))
+            screen.show(json.dumps({"models": [job.model for job in jobs.include]}) + "\n", jobs)
+        case "summary":
+            text = review.markdown(telling.read(_papers(options)))
+            telling.tell_summary(text, Path(options.out) if options.out else None)
+            screen.show(text, {"markdown": text})
+        case "comment":
+            if options.number is None:
+                msg = "a comment needs the pull request that it stands under"
+                raise errors.PipelineError(msg, hint="Name it: `ci comment --number 7`.")
+            address = telling.tell_comment(options.number, telling.read_text(Path(options.body)))
+            denied = "this token may not comment, as in a fork's pull request: the step summary has the text\n"
+            screen.show(f"{address}\n" if address else denied, {"address": address})
+        case "settled":
+            made = telling.read_plan(Path(options.plan))
+            screen.show(f"{len(made.changes)} changes are left.\n", {"changes": len(made.changes)})
+            return errors.Exit.PENDING if made.changes else errors.Exit.FINE
+        case _:
+            address = telling.tell_drift(telling.read_plan(Path(options.plan)))
+            screen.show(f"{address or 'nothing has drifted'}\n", {"address": address})
+    return errors.Exit.FINE

@@ -28,6 +28,7 @@ SESSIONS = [
     "down",
     "provenance",
     "sign",
+    "ci",
     "lint",
     "tests",
 ]
