@@ -28,6 +28,7 @@ examples:
 COMMANDS = {
     "validate": "check the spec, every fault at once",
     "doctor": "tell what this machine, or another, is fit for, and what mends it (exit 5 when it is not)",
+    "init": "begin a project in a folder: spec, noxfile, pins, workflows; nothing is overwritten",
     "adopt": "make a spec of a model repository that is there, so that nothing in it changes",
     "plan": "show what would change, and change nothing (exit 2 when something would)",
     "lock": "build what is missing, and pin sources, artifacts and goldens in pipeline.lock",
@@ -97,6 +98,7 @@ _EXAMPLES = {
     "image": "image --base python:3.11-slim-bookworm",
     "provenance": "provenance --out provenance",
     "sign": "sign --key models.key",
+    "init": "init --hub sentence-transformers/all-MiniLM-L6-v2 my-models",
     "ci": "ci summary --plan plan.json",
     "adopt": "adopt old_repository --image nvcr.io/nvidia/tritonserver:24.10-py3 --out pipeline.yaml",
     "plan": "plan --out plan.json && apply plan.json",
@@ -158,6 +160,8 @@ def _options(command: argparse.ArgumentParser, name: str) -> None:
         _doctor_options(command)
     if name == "render":
         _render_options(command)
+    if name == "init":
+        _init_options(command)
     if name == "ci":
         _ci_options(command)
 
@@ -178,6 +182,21 @@ def _doctor_options(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help='judge another machine, with this GPU ("NVIDIA A100"); may be given again and again',
+    )
+
+
+def _init_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", nargs="?", default=".", metavar="DIR", help="where (default: here)")
+    given = command.add_mutually_exclusive_group()
+    given.add_argument("--hub", metavar="REPO", help="serve a model of the Hugging Face hub")
+    given.add_argument("--weights", metavar="DIR", help="serve weights that lie in the folder")
+    given.add_argument("--repository", metavar="DIR", help="serve a Triton model repository that lies in the folder")
+    command.add_argument("--revision", default="main", metavar="REV", help="branch or commit of --hub (default: main)")
+    command.add_argument("--image", metavar="IMAGE", help="the Triton image of the GPU server")
+    command.add_argument(
+        "--pipeline",
+        metavar="REQUIREMENT",
+        help="how pip finds this program: `triton-pipeline==VERSION` (the default), an address, or a folder",
     )
 
 

@@ -282,6 +282,7 @@ _COMMANDS: dict[str, Command] = {
     "image": _image,
     "provenance": sharing.provenance,
     "sign": sharing.sign,
+    "init": sharing.init,
     "ci": sharing.ci,
     "gc": _gc,
     "recover": _recover,

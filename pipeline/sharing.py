@@ -29,6 +29,22 @@ def provenance(options: argparse.Namespace, screen: screens.Screen) -> int:
     return errors.Exit.FINE
 
 
+def init(options: argparse.Namespace, screen: screens.Screen) -> int:
+    """Begins a project in a folder, and says what to do next."""
+    start = reconcile.Start(
+        hub=options.hub,
+        revision=options.revision,
+        weights=options.weights,
+        repository=options.repository,
+        image=options.image,
+        requirement=options.pipeline,
+    )
+    made = reconcile.begin(Path(options.folder), start, say=screen.say)
+    text = f"Wrote {len(made)} files. README.md says how to go on; pipeline.yaml is the one to edit.\n"
+    screen.show(text, {"files": made})
+    return errors.Exit.FINE
+
+
 def sign(options: argparse.Namespace, screen: screens.Screen) -> int:
     """Signs the repository as it lies."""
     with reconcile.writing(_site(options, screen), options.command) as site:

@@ -29,6 +29,7 @@ SESSIONS = [
     "provenance",
     "sign",
     "ci",
+    "init",
     "lint",
     "tests",
 ]

@@ -79,6 +79,15 @@ def _is_for(locked: build.Resolved, declared: spec.HubSource) -> bool:
     )
 
 
+def describe(repo: str, revision: str) -> tuple[str, frozenset[str], bytes]:
+    """The commit of a revision, the names of its files, and its config.json. Raises PipelineError where it has none."""
+    declared = spec.HubSource(repo=repo, revision=revision)
+    listing = _listing(declared)
+    names = frozenset(entry["rfilename"] for entry in listing["siblings"])
+    weights.check_names(names, repo)
+    return listing["sha"], names, _get(_place(repo, listing["sha"], "config.json"), SMALL_BYTES)
+
+
 def licence(resolved: build.Resolved, root: Path, cache: Path, say: edges.Say) -> str:  # noqa: ARG001 - one shape for all
     """What the model's card said when it was locked."""
     return resolved.licence
