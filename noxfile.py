@@ -301,7 +301,8 @@ def pipeline(session: nox.Session, command: str, *, heavy: bool = False, codes: 
             environment(group)
     whole = os.environ.get(WHOLE)
     variables = {"PIPELINE_TORCH_PYTHON": whole} if whole else {}
-    session.run(*words, command, *session.posargs, external=True, success_codes=codes, env=variables)
+    # nox would put standard error into standard output, where --json has its one document.
+    session.run(*words, command, *session.posargs, external=True, success_codes=codes, env=variables, stderr=None)
 
 
 def environment(group: str) -> Path:
