@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import errors
+from pipeline.edges import files
 
 PASSWORD = "PIPELINE_KEY_PASSWORD"  # noqa: S105 - the variable's name
 """The variable that has the private key's password, where it has one."""
@@ -21,8 +22,31 @@ _SIGN = "`sign` signs what lies there, once you know that it is right."
 _LARGE = 64 << 20
 
 
-def sign(repository: Path, signature: Path, key: Path) -> None:
-    """Signs every file of the repository. Raises PipelineError for a key that cannot be used, or a link in the tree."""
+def sign(repository: Path, signature: Path, key: Path, *, public: Path | None = None) -> None:
+    """Signs every file of the repository, and puts the signature in its place whole, once it holds.
+
+    Raises PipelineError for a key that cannot be used or does not belong to `public`, or a link in the tree.
+    """
+    aside = files.temporary(signature.parent)
+    try:
+        _sign(repository, aside, key)
+        if public is not None:
+            _check_pair(repository, aside, key, public)
+        files.sync(aside)
+        aside.replace(signature)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _check_pair(repository: Path, signature: Path, key: Path, public: Path) -> None:
+    try:
+        verify(repository, signature, public)
+    except errors.Unverified as error:
+        msg = f"what {key.name} signs does not hold with {public.name}, the key of target.policy"
+        raise errors.PipelineError(msg, hint="Sign with the other half of that key.", details=error.details) from error
+
+
+def _sign(repository: Path, signature: Path, key: Path) -> None:
     from model_signing import signing  # noqa: PLC0415
 
     password = os.environ.get(PASSWORD)
@@ -48,7 +72,7 @@ def verify(repository: Path, signature: Path, key: Path) -> None:
         _verifier(key).set_hashing_config(_hashing()).verify(repository, signature)
 
 
-def verify_files(files: Mapping[str, str], signature: Path, key: Path) -> None:
+def verify_files(wanted: Mapping[str, str], signature: Path, key: Path) -> None:
     """The same for files that are to be laid out: their sha256 by path. Raises Unverified."""
     from model_signing import hashing, manifest  # noqa: PLC0415
 
@@ -59,7 +83,7 @@ def verify_files(files: Mapping[str, str], signature: Path, key: Path) -> None:
             kind = manifest.SerializationType.from_args(
                 {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
             )
-            items = [kind.new_item(name, _digest(value)) for name, value in files.items()]
+            items = [kind.new_item(name, _digest(value)) for name, value in wanted.items()]
             return manifest.Manifest(Path(model_path).name, items, kind)
 
     with _judging(signature, key):

@@ -55,9 +55,8 @@ def sign(site: Site, key: Path) -> bool:
     policy = site.declared.target.policies
     if policy.key is not None and _holds(site.project, policy.key):
         return False
-    signing.sign(site.project.repository, site.project.signature, key.absolute())
-    if policy.key is not None:
-        signing.verify(site.project.repository, site.project.signature, site.project.root / policy.key)
+    public = site.project.root / policy.key if policy.key is not None else None
+    signing.sign(site.project.repository, site.project.signature, key.absolute(), public=public)
     return True
 
 

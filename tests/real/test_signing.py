@@ -172,6 +172,27 @@ def test_sign_refuses_another_tree(copy: project.Project) -> None:
     assert "not what the spec says: tiny" in ended.stderr
 
 
+def test_sign_refuses_the_key_of_another(copy: project.Project) -> None:
+    """A signature that the policy's own key would refuse is never put in place."""
+    (copy.root / "elsewhere").mkdir()
+    make_key(copy.root / "elsewhere", "models")
+    no_signature(copy.root)
+    ended = copy.run("sign", "--key", "elsewhere/models.key")
+    assert ended.returncode == 1
+    assert "does not hold with models.pub" in ended.stderr
+    assert not (copy.root / "model_repository.sig").exists()
+    assert not list(copy.root.glob(".pipeline-*"))
+
+
+def test_the_way_back_stays_open(copy: project.Project) -> None:
+    """`heal` restores what was checked when it went live, whatever has become of the signature."""
+    copy.good("apply")
+    no_signature(copy.root)
+    a_changed_file(copy.root)
+    copy.good("heal")
+    assert copy.run("apply").returncode == 4
+
+
 def test_keys_that_cannot_be_used(copy: project.Project) -> None:
     """A missing key, a file that is none, and a wrong password each say what to do; the password is no argument."""
     no_signature(copy.root)
