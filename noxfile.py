@@ -23,8 +23,9 @@ import nox
 ROOT = Path(__file__).parent
 ENVIRONMENTS = ROOT / ".nox"
 # These are added to another's environment: one interpreter serves all.
-PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch", "signing": "core"}
+PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch", "cache": "core", "signing": "core"}
 WHOLE = "PIPELINE_PYTHON"  # names an interpreter that has all packages: no environment is made then
+BUCKETS = ("s3://", "gs://", "az://")
 PENDING = (0, 2)
 UV_NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -83,6 +84,18 @@ def lock(session: nox.Session) -> None:
 def export(session: nox.Session) -> None:
     """Build the artifacts that are missing: nox -s export -- --model bert"""
     pipeline(session, "export", heavy=True)
+
+
+@nox.session
+def rebuild(session: nox.Session) -> None:
+    """Build again from the sources, and prove the lock: nox -s rebuild -- --check"""
+    pipeline(session, "rebuild", heavy=True)
+
+
+@nox.session
+def update(session: nox.Session) -> None:
+    """Edit the spec to what is newer and fits, and show the plan: nox -s update -- --check"""
+    pipeline(session, "update", codes=PENDING)
 
 
 @nox.session
@@ -191,12 +204,13 @@ def make(session: nox.Session) -> None:
 # Only for work on the pipeline itself.
 GROUPS = {
     "core": (),
+    "cache": ("cache",),
     "torch": ("torch",),
     "onnx": ("torch", "onnx"),
     "openvino": ("torch", "openvino"),
     "tensorflow": ("torch", "tensorflow"),
     "signing": ("signing",),
-    "dev": ("torch", "onnx", "openvino", "tensorflow", "signing", "dev", "nox"),
+    "dev": ("torch", "onnx", "openvino", "tensorflow", "signing", "cache", "dev", "nox"),
     "nox": ("nox",),
     "benchmarks": ("benchmarks",),
 }
@@ -294,6 +308,8 @@ def torch_here(interpreter: Path) -> dict[str, str]:
 def pipeline(session: nox.Session, command: str, *, heavy: bool = False, codes: Iterable[int] = (0,)) -> None:
     """Run a command of the program; a `heavy` one is first asked which environments it needs, often none."""
     words = [str(environment("core") / "python"), "-m", "pipeline"]
+    if any(kind in word for kind in BUCKETS for word in (os.environ.get("PIPELINE_CACHE", ""), *session.posargs)):
+        environment("cache")
     if heavy:
         question = [*words, "needs", command, *session.posargs]
         needed = subprocess.run(question, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)

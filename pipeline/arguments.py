@@ -49,6 +49,8 @@ COMMANDS = {
     "sign": "sign the repository's files, for servers whose target.policy requires it",
     "ci": "tell GitHub what a plan says: jobs, a summary, the one comment of a pull request, an issue about drift",
     "gc": "remove artifacts that neither the lock nor a kept release needs",
+    "update": "edit the spec to newer commits, wheels and images that fit, and show the plan",
+    "rebuild": "build again from the sources in a clean folder, and prove the lock (exit 4 where they differ)",
     "recover": "make a damaged history anew from the releases that are there",
 }
 HIDDEN = ("needs", "failpoints")
@@ -62,6 +64,18 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
     "--accept-image": (
         {"lock", "export", "apply", "needs"},
         {"action": "store_true", "help": "pin the image anew that target.image names"},
+    ),
+    "--cache": (
+        {"lock", "export", "apply", "needs"},
+        {"metavar": "URL", "help": "take builds from this cache (default: PIPELINE_CACHE): https://, file://, s3://"},
+    ),
+    "--push": (
+        {"lock", "export", "apply", "needs"},
+        {"action": "store_true", "help": "give the cache the builds that it lacks"},
+    ),
+    "--check": (
+        {"rebuild", "update"},
+        {"action": "store_true", "help": "change nothing: only tell (`update`: exit 2 when there is something newer)"},
     ),
     "--report": ({"verify", "apply"}, {"metavar": "FILE", "help": "write the report as JSON too"}),
     "--junit": ({"verify", "apply"}, {"metavar": "FILE", "help": "write the report as JUnit XML too"}),
@@ -103,6 +117,9 @@ _EXAMPLES = {
     "adopt": "adopt old_repository --image nvcr.io/nvidia/tritonserver:24.10-py3 --out pipeline.yaml",
     "plan": "plan --out plan.json && apply plan.json",
     "apply": "apply --model bert",
+    "export": "export --cache https://cache.example.org/triton --push",
+    "rebuild": "rebuild --check --model bert",
+    "update": 'update --check --driver 535.104.05 --gpu "NVIDIA A100"',
     "rollback": "rollback 3",
     "status": "status --watch",
     "watch": "watch --interval 30 --git origin/main",
@@ -156,6 +173,8 @@ def _options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     if name == "watch":
         _watch_options(command)
+    if name == "update":
+        _machine_options(command)
     if name == "doctor":
         _doctor_options(command)
     if name == "render":
@@ -173,6 +192,10 @@ def _doctor_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--recommend", action="store_true", help="name the newest release that can run, and why newer ones cannot"
     )
+    _machine_options(command)
+
+
+def _machine_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--driver", metavar="VERSION", help="judge another machine, with this NVIDIA driver (535.104.05)"
     )

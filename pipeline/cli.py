@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from pipeline import arguments, edges, reconcile, sharing
+from pipeline import arguments, asked, reconcile, renewing, sharing
 from pipeline import screen as screens
 from pipeline.core import documents, errors, findings, plan, release, render, report
 
@@ -46,12 +46,7 @@ Screen = screens.Screen
 Command = Callable[[argparse.Namespace, Screen], int]
 
 
-def _project(options: argparse.Namespace) -> edges.Project:
-    return edges.Project(spec=Path(options.spec).absolute())
-
-
-def _site(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
-    return reconcile.visit(_project(options), name=str(Path(options.spec)), models=tuple(options.model), say=screen.say)
+_project, _site, _applied, _shared = asked.project, asked.site, asked.applied, asked.shared
 
 
 def _located(options: argparse.Namespace, error: errors.PipelineError) -> errors.PipelineError:
@@ -59,11 +54,6 @@ def _located(options: argparse.Namespace, error: errors.PipelineError) -> errors
     if options.command != "adopt" and any(found.model and not found.where for found in error.findings):
         error.findings = reconcile.locate(_project(options), options.spec, error.findings)
     return error
-
-
-def _applied(options: argparse.Namespace, screen: Screen) -> reconcile.Site:
-    """What was applied last: spec and lock may be broken by now, and going back must still be possible."""
-    return reconcile.visit_applied(_project(options), say=screen.say)
 
 
 def _validate(options: argparse.Namespace, screen: Screen) -> int:
@@ -82,14 +72,14 @@ def _validate(options: argparse.Namespace, screen: Screen) -> int:
 def _doctor(options: argparse.Namespace, screen: Screen) -> int:
     from pipeline.core import render_doctor  # noqa: PLC0415 - with all that a plan has no use for
 
-    asked = reconcile.Asked(
+    wanted = reconcile.Asked(
         image=options.image,
         driver=options.driver,
         gpus=tuple(options.gpu),
         recommend=options.recommend,
         models=tuple(options.model),
     )
-    made = reconcile.examine(_project(options), options.spec, asked, say=screen.say)
+    made = reconcile.examine(_project(options), options.spec, wanted, say=screen.say)
     screen.show(render_doctor.show(made, colour=screen.colour), made)
     return errors.Exit.FINE if made.fit else errors.Exit.UNFIT
 
@@ -126,7 +116,7 @@ def _plan(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _needs(options: argparse.Namespace, screen: Screen) -> int:
-    groups = reconcile.needs(_site(options, screen), options.name)
+    groups = reconcile.needs(_site(options, screen), options.name, _shared(options))
     screen.show("".join(f"{group}\n" for group in groups), groups)
     return errors.Exit.FINE
 
@@ -139,7 +129,9 @@ def _failpoints(_options: argparse.Namespace, screen: Screen) -> int:
 
 def _export(options: argparse.Namespace, screen: Screen) -> int:
     with reconcile.writing(_site(options, screen), options.command) as site:
-        reconcile.export(site, accept=options.accept_goldens, accept_image=options.accept_image)
+        reconcile.export(
+            site, accept=options.accept_goldens, accept_image=options.accept_image, shared=_shared(options)
+        )
     screen.show("Every artifact is built and locked.\n", {"locked": True})
     return errors.Exit.FINE
 
@@ -176,6 +168,7 @@ def _apply(options: argparse.Namespace, screen: Screen) -> int:
         image=options.accept_image,
         rollback=options.allow_rollback,
         removal=options.remove_all,
+        shared=_shared(options),
     )
     with reconcile.writing(_site(options, screen), options.command) as site:
         done = reconcile.apply(site, allowed, saved=saved)
@@ -286,6 +279,8 @@ _COMMANDS: dict[str, Command] = {
     "ci": sharing.ci,
     "gc": _gc,
     "recover": _recover,
+    "rebuild": renewing.rebuild,
+    "update": renewing.update,
     "needs": _needs,
     "failpoints": _failpoints,
 }

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import edges, reconcile
+from pipeline import asked, reconcile
 from pipeline import screen as screens
 from pipeline.core import errors
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def provenance(options: argparse.Namespace, screen: screens.Screen) -> int:
     """Writes the documents about where the build comes from, or prints the statement."""
     out = Path(options.out) if options.out else None
-    made = reconcile.attest(_site(options, screen), out=out, builder=options.builder)
+    made = reconcile.attest(asked.site(options, screen), out=out, builder=options.builder)
     text = made.statement.decode()
     if out is not None:
         text = "".join(f"Wrote {out / name}\n" for name in made.files)
@@ -47,7 +47,7 @@ def init(options: argparse.Namespace, screen: screens.Screen) -> int:
 
 def sign(options: argparse.Namespace, screen: screens.Screen) -> int:
     """Signs the repository as it lies."""
-    with reconcile.writing(_site(options, screen), options.command) as site:
+    with reconcile.writing(asked.site(options, screen), options.command) as site:
         changed = reconcile.sign(site, Path(options.key))
         name = site.project.signature.name
     text = f"Signed the repository: commit {name}.\n" if changed else f"{name} holds already.\n"
@@ -62,11 +62,6 @@ def _papers(options: argparse.Namespace) -> telling.Papers:
     names = ("before", "after", "findings", "goldens", "report")
     given = {name: Path(getattr(options, name)) for name in names if getattr(options, name)}
     return telling.Papers(plan=Path(options.plan), **given)
-
-
-def _site(options: argparse.Namespace, screen: screens.Screen) -> reconcile.Site:
-    project = edges.Project(spec=Path(options.spec).absolute())
-    return reconcile.visit(project, name=str(Path(options.spec)), models=tuple(options.model), say=screen.say)
 
 
 def ci(options: argparse.Namespace, screen: screens.Screen) -> int:

@@ -21,6 +21,8 @@ SESSIONS = [
     "plan",
     "lock",
     "export",
+    "rebuild",
+    "update",
     "assemble",
     "serve",
     "verify",

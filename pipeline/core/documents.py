@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from pipeline.core import diff, findings, plan, release, report, schema
+from pipeline.core import diff, findings, plan, proof, release, report, schema
 
 Format = Annotated[Literal[1], Meta(description="The version of this format.")]
 Sync = Literal["Synced", "OutOfSync"]
@@ -85,6 +85,14 @@ class CpuImage(msgspec.Struct, frozen=True, kw_only=True):
     size: Annotated[int, Meta(description="Bytes.")]
 
 
+class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
+    """`rebuild --json`: what was built again from its sources and is what the lock says."""
+
+    format: Format = 1
+    digest: Annotated[str, Meta(description="The root digest of the lock, which the rebuild has too.")]
+    versions: tuple[proof.Part, ...]
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """What any command prints with --json where it fails."""
 
@@ -100,6 +108,7 @@ _TITLES: dict[str, tuple[type, str]] = {
     "image": (CpuImage, "The CPU image"),
     "outcome": (Outcome, "A deployment"),
     "plan": (plan.Document, "A plan"),
+    "rebuilt": (Rebuilt, "A lock that was proven"),
     "rendering": (Rendering, "Configs, a run line or a compose file"),
     "report": (report.Report, "Report of a verification"),
     "status": (Status, "What runs"),
@@ -109,7 +118,8 @@ _TITLES: dict[str, tuple[type, str]] = {
 
 def schemas() -> dict[str, dict[str, Any]]:
     """The schema (draft 2020-12) of each document, by the name of its file in schemas/."""
-    from pipeline.core import doctor  # noqa: PLC0415 - with all that it knows, for this alone
+    from pipeline.core import doctor, updates  # noqa: PLC0415 - with all that they know, for this alone
 
-    titles = {"doctor": (doctor.Diagnosis, "What a machine is fit for"), **_TITLES}
+    known = {"doctor": (doctor.Diagnosis, "What a machine is fit for"), "updates": (updates.Updates, "What is newer")}
+    titles = {**known, **_TITLES}
     return {f"{name}.schema.json": schema.of(kind, title) for name, (kind, title) in sorted(titles.items())}

@@ -127,6 +127,12 @@ def keys(lock: Lock | None) -> dict[str, str]:
     return found | {f"{name}/{BESIDE}": model.beside.key for name, model in models.items() if model.beside}
 
 
+def pinned(lock: Lock | None) -> dict[str, Version]:
+    """The locked versions by their keys."""
+    models = lock.models.values() if lock else ()
+    return {each.key: each for model in models for each in model.versions.values()}
+
+
 def version(lock: Lock | None, model: str, number: int) -> Version | None:
     """The locked version of a model, if there is one."""
     known = lock.models.get(model) if lock else None

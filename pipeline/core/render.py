@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from pipeline.core import diff, documents, errors, findings, plan, report, rounds
 
+if TYPE_CHECKING:
+    from pipeline.core import updates
+
 _COLOURS = {"+": "32", "~": "33", "-": "31", "-/+": "31", "error": "31;1", "warning": "33;1", "hint": "36", "bold": "1"}
+_SHORT = 12
+"""Letters of a commit that are shown."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _NO_CHANGES = "No changes. The files and the server match the spec."
 _SUBJECTS = {
@@ -163,6 +169,27 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
     )
+
+
+def show_rebuilt(made: documents.Rebuilt) -> str:
+    """What was built again, and that it is what the lock says."""
+    words = {True: "the same bytes", False: "other bytes, as its format has each time, and the same goldens"}
+    lines = [f"{each.model} {each.version}: {words[each.exact]}" for each in made.versions]
+    return "\n".join([*lines, f"The lock holds: {len(lines)} versions built again, {made.digest}."]) + "\n"
+
+
+def show_updates(made: updates.Updates, *, colour: bool = False) -> str:
+    """What is newer, a line each, and the plan that follows from it."""
+    if not made.updates:
+        return "Nothing newer fits.\n"
+    lines = [
+        f"~ {each.path}: {each.name} {each.before[:_SHORT]} -> {each.after[:_SHORT]}"
+        + (f" ({each.note})" if each.note else "")
+        for each in made.updates
+    ]
+    planned = plan.Plan(changes=made.plan.changes, notes=made.plan.notes) if made.plan else None
+    text = "".join(f"{clean(line)}\n" for line in lines)
+    return f"{text}\n{show_plan(planned, colour=colour)}" if planned else text
 
 
 def show_rendering(made: documents.Rendering) -> str:

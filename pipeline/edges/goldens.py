@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,3 +269,18 @@ def distance(first: Array, second: Array) -> float:
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     gaps = np.abs(np.where(same, 0.0, a - b))
     return float(np.nan_to_num(gaps, nan=np.inf).max(initial=0.0))
+
+
+def moves(before: Arrays, after: Arrays) -> Iterator[str]:
+    """How far each tensor moved: the largest absolute difference, or the change of shape, type or texts."""
+    for name in sorted(before.keys() | after.keys()):
+        first, second = before.get(name), after.get(name)
+        if first is None or second is None:
+            yield f"{name} is {'new' if first is None else 'gone'}"
+        elif (first.shape, first.dtype) != (second.shape, second.dtype):
+            yield f"{name} was {first.dtype}{list(first.shape)}, is {second.dtype}{list(second.shape)}"
+        elif first.dtype == object:
+            if first.tolist() != second.tolist():
+                yield f"{name} has other texts"
+        elif first.tobytes() != second.tobytes():
+            yield f"{name} moved by at most {distance(first, second):.3g}"

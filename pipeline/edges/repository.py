@@ -155,13 +155,13 @@ def forget(swap: Swap) -> None:
         folders.remove(swap.old)
 
 
-def renew(folder: Path, name: str) -> None:
-    """Gives a model's config and versions a later time than any that is in its folder: Triton does nothing at a load
-    of what has the time that it had at the last one."""
+def renew(folder: Path, name: str, *, ahead: int = 0) -> None:
+    """Gives a model's config and versions a later time than any that is in its folder, by `ahead` nanoseconds at least:
+    Triton does nothing at a load of what is not newer than what it saw last, and forgets that only at its end."""
     target = folder / name
     with folders.opened(target) as there:
         newest = folders.newest(there, target)
-    folders.stamp(target, after=newest)
+    folders.stamp(target, after=newest + ahead)
 
 
 def identity(folder: Path, name: str) -> str | None:

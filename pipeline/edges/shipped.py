@@ -7,7 +7,7 @@ from pathlib import Path
 import pipeline
 from pipeline.core import errors
 
-GROUPS = ("core", "torch", "onnx", "openvino", "tensorflow", "signing", "nox")
+GROUPS = ("core", "torch", "onnx", "openvino", "tensorflow", "signing", "cache", "nox")
 WORKFLOWS = ("pipeline.yml", "models.yml", "drift.yml", "release.yml")
 
 

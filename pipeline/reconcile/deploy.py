@@ -14,7 +14,7 @@ import msgspec
 
 from pipeline.core import chains, diff, documents, errors, lock, plan, release, report, spec, state
 from pipeline.edges import embedded, environments, runtimes
-from pipeline.reconcile import asking, attesting, disk, goals, planning, proving
+from pipeline.reconcile import asking, attesting, disk, goals, planning, proving, sharing
 from pipeline.reconcile.goals import Goal
 from pipeline.reconcile.site import Site
 from pipeline.stages import assemble as assembling
@@ -24,12 +24,13 @@ from pipeline.stages import serve as serving
 
 class Allowed(msgspec.Struct, frozen=True, kw_only=True):
     """What a person has said that may be done: let goldens or the pinned image change, go back to an older release,
-    remove every model."""
+    remove every model; and which cache may be read, or written too."""
 
     goldens: bool = False
     image: bool = False
     rollback: bool = False
     removal: bool = False
+    shared: sharing.Shared = sharing.Shared()
 
 
 def apply(site: Site, allowed: Allowed, *, saved: plan.Saved | None = None) -> documents.Outcome:
@@ -39,7 +40,7 @@ def apply(site: Site, allowed: Allowed, *, saved: plan.Saved | None = None) -> d
     """
     if saved is not None:
         planning.check_saved(site, saved)
-    new = disk.build_missing(site, accept=allowed.goldens, accept_image=allowed.image)
+    new = disk.build_missing(site, accept=allowed.goldens, accept_image=allowed.image, shared=allowed.shared)
     locked = msgspec.structs.replace(site, locked=new)
     wanted = goals.goal(locked)
     older = planning.make_plan(locked, wanted).older

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 
-from pipeline.core import build, errors, lock, plan, platforms
+from pipeline.core import build, errors, layout, lock, plan, platforms
 from pipeline.edges import environments
-from pipeline.reconcile import goals
+from pipeline.reconcile import goals, sharing
 from pipeline.reconcile.site import Site
 from pipeline.stages import assemble as assembling
 from pipeline.stages import choose as choosing
@@ -18,18 +19,19 @@ from pipeline.stages import lock as locking
 from pipeline.stages import observe as observing
 
 
-def build_missing(site: Site, *, accept: bool, accept_image: bool = False) -> lock.Lock:
-    """Builds what is missing, and returns the lock that follows; the one on disk stands as it was."""
+def build_missing(
+    site: Site, *, accept: bool, accept_image: bool = False, shared: sharing.Shared | None = None
+) -> lock.Lock:
+    """Builds what neither the store nor a cache has, and returns the lock that follows; the one on disk stands as it
+    was."""
     site.step("fetch")
     made = goals.builds(site, online=True)
-    there = site.stored.keys()
-    missing = {
-        build.key(each): each
-        for (name, _), each in made.items()
-        if name in site.chosen and build.key(each) not in there
-    }
+    there, shared = site.stored.keys(), shared or sharing.Shared()
+    missing = _missing(site, made, there)
     exported = {key: each for key, each in missing.items() if not build.is_copied(each)}
     copied = {key: each for key, each in missing.items() if build.is_copied(each)}
+    taken = sharing.take(site, exported, shared)
+    exported = {key: each for key, each in exported.items() if key not in taken.keys}
     site.step("export")
     if exported:
         python = environments.interpreter(site.project.root)
@@ -43,7 +45,7 @@ def build_missing(site: Site, *, accept: bool, accept_image: bool = False) -> lo
     gathering.besides(lying, project=site.project, stored=site.stored, say=site.say)
     known = lock.image(site.locked, site.declared.target.image)
     choice = choosing.choose(site.project, site.declared.target, known)
-    return locking.propose(
+    new = locking.propose(
         site.declared,
         made,
         site.locked,
@@ -53,11 +55,25 @@ def build_missing(site: Site, *, accept: bool, accept_image: bool = False) -> lo
         kept=site.kept,
         beside=beside,
     )
+    sharing.give(site, made, shared, taken.broken)
+    return new
 
 
-def export(site: Site, *, accept: bool, accept_image: bool = False) -> None:
+def _missing(site: Site, made: Mapping[layout.At, build.Build], there: frozenset[str]) -> dict[str, build.Build]:
+    """The builds of the chosen models that the store has not."""
+    wanted = {build.key(each): each for (name, _), each in made.items() if name in site.chosen}
+    return {key: each for key, each in wanted.items() if key not in there}
+
+
+def take(site: Site, shared: sharing.Shared) -> None:
+    """Brings into the store what a cache has of the chosen models: nothing is built, and the lock stands as it was."""
+    missing = _missing(site, goals.builds(site), site.stored.keys())
+    sharing.take(site, {key: each for key, each in missing.items() if not build.is_copied(each)}, shared)
+
+
+def export(site: Site, *, accept: bool, accept_image: bool = False, shared: sharing.Shared | None = None) -> None:
     """Builds what is missing, and locks it."""
-    new = build_missing(site, accept=accept, accept_image=accept_image)
+    new = build_missing(site, accept=accept, accept_image=accept_image, shared=shared)
     site.step("commit")
     locking.write(site.project, new)
 

@@ -103,12 +103,13 @@ def besides(site: Site, made: dict[layout.At, build.Build]) -> dict[str, build.B
     return layout.besides(site.declared, {at: build.key(each) for at, each in made.items()}, digests)
 
 
-def goal(site: Site) -> Goal:
-    """What the spec asks for, as far as it is known before the missing artifacts are built.
+def goal(site: Site, *, online: bool = False) -> Goal:
+    """What the spec asks for, as far as it is known before the missing artifacts are built. Only `online` may ask the
+    network for what the lock does not pin.
 
     A model that is left out and that nothing is locked of is no part of it: there is nothing of it to be served.
     """
-    made = builds(site)
+    made = builds(site, online=online)
     parts = site.chosen | (site.locked.models.keys() if site.locked else set())
     declared = msgspec.structs.replace(
         site.declared, models={name: model for name, model in site.declared.models.items() if name in parts}

@@ -40,14 +40,14 @@ def judge(site: Site, name: str) -> tuple[findings.Finding, ...]:
     from pipeline.stages import doctor as examining  # noqa: PLC0415
     from pipeline.stages import validate as validating  # noqa: PLC0415
 
-    known = examining.artifacts(site.declared, site.locked, site.stored, torch=_torch(site.project))
+    known = examining.artifacts(site.declared, site.locked, site.stored, torch=torch(site.project))
     chosen = [each for each in known if each.model in site.chosen]
     rows = examining.releases()
     found = validating.judge(site.project, name, site.declared.target, rows=rows, artifacts=chosen)
     return (*found, *fields.examine(site, name))
 
 
-def _torch(project: edges.Project) -> str | None:
+def torch(project: edges.Project) -> str | None:
     """The version that artifacts are made with, None where the project pins none."""
     try:
         return environments.toolchain(project.root)["torch"]
@@ -100,7 +100,7 @@ def _known(project: edges.Project, declared: spec.Spec, broken: list[checks.Chec
         broken.append(_broken("lock", error.message, error.hint))
         locked = None
     stored = store.Store(project.store, digests.Digests(project.state / "digests.json"))
-    return examining.artifacts(declared, locked, stored, torch=_torch(project))
+    return examining.artifacts(declared, locked, stored, torch=torch(project))
 
 
 def _broken(name: str, found: str, needed: str) -> checks.Check:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import msgspec
 
 from pipeline.core import build, errors, plan, platforms, release, state
 from pipeline.edges import files, runtimes
-from pipeline.reconcile import attesting, goals
+from pipeline.reconcile import attesting, disk, goals, sharing
 from pipeline.reconcile.goals import Goal
-from pipeline.reconcile.site import Site
+from pipeline.reconcile.site import Site, writing
 from pipeline.stages import serve as serving
 
 _LIMIT = 256 << 20
@@ -106,8 +107,16 @@ def check_saved(site: Site, saved: plan.Saved) -> None:
         raise errors.Busy(msg, hint="Make a new one with `plan --out FILE`, and look at it.")
 
 
-def needs(site: Site, command: str) -> tuple[str, ...]:
-    """The environment groups that a command will use."""
+def needs(site: Site, command: str, shared: sharing.Shared) -> tuple[str, ...]:
+    """The environment groups that a command will use.
+
+    What a cache has of the builds that it lacks is brought first: a machine that builds nothing needs no torch.
+    """
+    if command == "rebuild":
+        return ("torch", *platforms.groups(site.declared))
+    if command in {"lock", "export", "apply"} and sharing.is_named(shared):
+        with contextlib.suppress(errors.Busy), writing(site, command) as held:
+            disk.take(held, shared)
     if command in {"rollback", "heal", "watch"}:
         last = site.released.current()
         return _needs(site, goals.goal_of(site, last), command) if last else ()

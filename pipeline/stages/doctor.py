@@ -41,10 +41,10 @@ def examine(
     An image that the engine has is asked itself: what it tells beats the matrix. Raises InvalidSpec for an image,
     driver or GPU that is none.
     """
-    told = asked.driver is not None or bool(asked.gpus)
-    want = doctor.wanted(target, named=asked.image, told=told, artifacts=artifacts, recommend=asked.recommend)
+    elsewhere = asked.driver is not None or bool(asked.gpus)
+    want = doctor.wanted(target, named=asked.image, told=elsewhere, artifacts=artifacts, recommend=asked.recommend)
     reference = image.parse(want.image) if want.image else None
-    found = _told(asked) if told else _found(project, target)
+    found = told(asked) if elsewhere else _found(project, target)
     rows = releases()
     probed = None
     if reference is not None and doctor.judges_image(want) and found.engine and found.engine.state == "running":
@@ -109,7 +109,7 @@ def _found(project: edges.Project, target: spec.Target | None) -> machine.Machin
     return machines.probe(interpreter=interpreter, ports=target.ports if target else None, address=address)
 
 
-def _told(asked: Asked) -> machine.Machine:
+def told(asked: Asked) -> machine.Machine:
     """Another machine: its driver and GPUs. What was told of neither is unknown."""
     if asked.driver is not None and not _VERSION.fullmatch(asked.driver):
         msg = f"{asked.driver[:40]!a} is not the version of an NVIDIA driver"

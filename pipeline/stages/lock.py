@@ -116,16 +116,4 @@ def _numbers(old: str, new: str, stored: store.Store) -> Iterator[str]:
         return
     from pipeline.edges import goldens  # noqa: PLC0415 - numpy, which a plan must not import
 
-    before = goldens.read(stored.path(old) / store.GOLDEN)
-    after = goldens.read(stored.path(new) / store.GOLDEN)
-    for name in sorted(before.keys() | after.keys()):
-        first, second = before.get(name), after.get(name)
-        if first is None or second is None:
-            yield f"{name} is {'new' if first is None else 'gone'}"
-        elif (first.shape, first.dtype) != (second.shape, second.dtype):
-            yield f"{name} was {first.dtype}{list(first.shape)}, is {second.dtype}{list(second.shape)}"
-        elif first.dtype == object:
-            if first.tolist() != second.tolist():
-                yield f"{name} has other texts"
-        elif first.tobytes() != second.tobytes():
-            yield f"{name} moved by at most {goldens.distance(first, second):.3g}"
+    yield from goldens.moves(*(goldens.read(stored.path(key) / store.GOLDEN) for key in (old, new)))

@@ -41,10 +41,11 @@ def builds(image: str = SAMPLE.target.image, export: spec.Export | None = None) 
     declared = msgspec.structs.replace(SAMPLE, models=models)
     toolchains = {
         "torchscript": LOCKED.toolchain,
+        "python": LOCKED.toolchain,
         "torch_aoti": LOCKED.toolchain,
         "onnx": {**LOCKED.toolchain, "onnx": "1"},
     }
-    codes = dict.fromkeys(["trace", "script", "onnx", "aoti", None], 1)
+    codes = dict.fromkeys(["trace", "script", "onnx", "aoti", "tokenizer", None], 1)
     row = compat.find(image, ROWS)
     wanted = {(name, n): writing.written(each, row) for name, m in models.items() for n, each in m.versions.items()}
     makers = layout.Makers(codes=codes, toolchains=toolchains, written=wanted)  # type: ignore[arg-type]

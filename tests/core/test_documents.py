@@ -18,10 +18,12 @@ from pipeline.core import (
     machine,
     matrix,
     plan,
+    proof,
     release,
     render,
     report,
     schema,
+    updates,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,8 +57,26 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "image": documents.CpuImage(tag="a:1", id="sha256:1", base="b@sha256:2", inputs="3", size=4),
     "outcome": documents.Outcome(changes=(CHANGE,), release=3, report=PROOF),
     "plan": plan.document(PLAN, basis="sha256:ef"),
+    "rebuilt": documents.Rebuilt(
+        digest="sha256:1", versions=(proof.Part(model="bert", version=1, key="2", exact=True),)
+    ),
     "rendering": documents.Rendering(configs={"bert": "name: 1"}, unlocked=("bert",), docker_run="d", compose="c"),
     "report": PROOF,
+    "updates": updates.Updates(
+        written=True,
+        updates=(
+            updates.Update(
+                kind="image",
+                path="target.image",
+                name="i",
+                before="23.08",
+                after="24.10",
+                values={"target.image": "i:2"},
+            ),
+        ),
+        findings=(findings.Finding(rule="r", message="m"),),
+        plan=plan.document(PLAN, basis="sha256:ef"),
+    ),
     "validation": documents.Validation(
         valid=True, models=("bert",), findings=(findings.Finding(rule="r", message="m"),)
     ),

@@ -140,7 +140,7 @@ def test_the_order_is_the_files() -> None:
     places = [each.where for each in found if each.where]
     assert len(places) == 6
     assert places == sorted(places)
-    assert [each.model for each in found] == ["bert", "bert", "minilm", "minilm"]
+    assert [each.model for each in found] == ["bert"] * 2 + ["minilm"] * 2 + ["minilm_tokenizer"] * 2
 
 
 def _mutations() -> list[tuple[int, bytes, str]]:

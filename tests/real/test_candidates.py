@@ -38,7 +38,7 @@ GOLDEN = "tiny version 1: a changed model does not give its golden answers; noth
 LATE = f"it was not ready within {LIMIT} s (target.ready_timeout)"
 
 FAULTS = {
-    "no file": Fault(broken.remove, 1, SERVE + "Triton does not have it"),
+    "no file": Fault(broken.remove, 1, SERVE),  # that Triton does not have it, or did not find it: whichever is first
     "file of another name": Fault(broken.rename, 1, SERVE + "Unavailable: unable to find"),
     "cut short": Fault(broken.cut, 1, SERVE + "Internal: failed to load model"),
     "other type": Fault(broken.module(broken.OtherType), 1, SERVE + "Triton on 127"),

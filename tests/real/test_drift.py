@@ -326,10 +326,18 @@ def times(made: project.Project, moment: int) -> None:
     post(made, "tiny/load")
 
 
+def forgotten(made: project.Project) -> None:
+    """Triton has seen the model in a time to come, which its files bear no more."""
+    times(made, time.time_ns() + 9 * 365 * _DAY)
+    for path in (tiny(made), *tiny(made).rglob("*")):
+        os.utime(path, ns=(0, 0))
+
+
 TRAPS: dict[str, Callable[[project.Project], None]] = {
     "no mtime": lambda made: times(made, 0),
     "a clock that is set back by a day": lambda made: times(made, time.time_ns() + _DAY),
     "copied with its times": replace,
+    "a time to come that is lost": forgotten,
 }
 
 

@@ -68,6 +68,17 @@ def load(resolved: build.Resolved, folder: Path | None, root: Path) -> torch.nn.
     return weights.load(folder, identity.get("architecture"), remote_code=bool(identity.get("remote_code")))
 
 
+def newest(declared: spec.HubSource, branch: str) -> str:
+    """The commit that a branch has now, if what is declared can be taken from it.
+
+    Raises errors.PipelineError where the hub cannot be asked, and where that commit has no weights that can be used, or
+    code that the spec does not allow.
+    """
+    asked = request.Request(root=Path(), cache=Path(), locked=None, online=True, digest_file=str)
+    found = resolve(msgspec.structs.replace(declared, revision=branch), asked)
+    return str(found.identity["commit"])
+
+
 def _is_for(locked: build.Resolved, declared: spec.HubSource) -> bool:
     identity = locked.identity
     return (

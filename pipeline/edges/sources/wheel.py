@@ -92,6 +92,37 @@ def _download(identity: dict[str, str], wheel: Path) -> None:
         found[0].replace(wheel)
 
 
+def newest(declared: spec.WheelSource) -> tuple[str, str]:
+    """Version and sha256 of the newest wheel that pip would take now, which may be the declared one. Nothing of it is
+    installed; yanked ones and pre-releases are not taken.
+
+    Raises errors.PipelineError where pip finds none, or cannot ask.
+    """
+    import json  # noqa: PLC0415 - only where something newer is asked for
+    import subprocess  # noqa: PLC0415
+
+    argv = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--no-input"]
+    argv += ["--only-binary=:all:", "--disable-pip-version-check", "--quiet", "--report", "-"]
+    wanted = f"{declared.name}>={declared.version}"
+    lines: list[str] = []
+    try:
+        done = subprocess.run([*argv, wanted], capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False)
+        lines = done.stderr.strip().splitlines()[-4:]
+        (found,) = json.loads(done.stdout)["install"]
+        return str(found["metadata"]["version"]), str(found["download_info"]["archive_info"]["hashes"]["sha256"])
+    except (ValueError, TypeError, KeyError, subprocess.TimeoutExpired) as error:
+        msg = f"pip could not tell the newest {declared.name}"
+        hint = "Check that pip reaches its index, and that it still has this package (`python -m pip index versions`)."
+        raise errors.PipelineError(msg, hint=hint, details=[_plain(line) for line in lines]) from error
+
+
+def _plain(line: str) -> str:
+    """A line of pip without the name and the password that an address in it may have."""
+    import re  # noqa: PLC0415
+
+    return re.sub(r"(?<=://)[^/\s@]+@", "", line)
+
+
 def _refuse(identity: dict[str, str], said: str) -> None:
     name = f"{identity['name']} {identity['version']}"
     lines = [line for line in said.splitlines() if line.strip()][-8:]
