@@ -72,7 +72,9 @@ class Runner:
         assert always or condition in {"success()", "failure()"}, condition
         if not always and (condition == "failure()") != (job.code != 0):
             return
-        table = {**self.known, **{f"env.{key}": value for key, value in environment.items()}, **known}
+        table = {**self.known, **known}
+        environment = {key: self._fill(str(value), table, job) for key, value in environment.items()}
+        table |= {f"env.{key}": value for key, value in environment.items()}
         given = {key: self._fill(str(value), table, job) for key, value in step.get("with", {}).items()}
         if "uses" in step:
             self._use(step["uses"].partition("@")[0], given, job.folder)

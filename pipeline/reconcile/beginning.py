@@ -1,17 +1,24 @@
-"""Begins a project: makes the spec of what there is, and puts it with the files around it where nothing stands yet."""
+"""Begins a project: makes the spec of what there is, and puts it with the files around it where nothing stands yet.
+
+What only a beginning needs is imported when there is one: a plan must not pay for it.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 import pipeline
 from pipeline import edges
-from pipeline.core import beginning, catalog, config_schema, errors, image, schema
+from pipeline.core import errors, image
 from pipeline.edges import facts, files, shipped
 from pipeline.reconcile import adopting
+
+if TYPE_CHECKING:
+    from pipeline.core import beginning
 
 _LIMIT = 16 << 20
 
@@ -61,6 +68,8 @@ def _lies(root: Path, name: str) -> bool:
 
 def _around(start: Start) -> dict[str, str]:
     """All files but the spec, by their paths."""
+    from pipeline.core import beginning, catalog, config_schema, schema  # noqa: PLC0415
+
     requirement = start.requirement or f"triton-pipeline=={pipeline.__version__}"
     found = {f"requirements/{group}.txt": shipped.read(f"requirements/{group}.txt") for group in shipped.GROUPS}
     found |= {f".github/workflows/{name}": shipped.read(f".github/workflows/{name}") for name in shipped.WORKFLOWS}
@@ -77,7 +86,7 @@ def _around(start: Start) -> dict[str, str]:
 
 
 def _spec(root: Path, start: Start, say: edges.Say) -> str:
-    from pipeline.core import compat  # noqa: PLC0415 - other commands do not pay for it
+    from pipeline.core import beginning, compat  # noqa: PLC0415
 
     named = start.image or f"{image.TRITON}:{compat.SECURITY_FLOOR}-{image.PLAIN}"
     if start.hub is not None:
@@ -92,6 +101,7 @@ def _spec(root: Path, start: Start, say: edges.Say) -> str:
 
 
 def _from_hub(repo: str, revision: str) -> beginning.Weights:
+    from pipeline.core import beginning  # noqa: PLC0415
     from pipeline.edges.sources import hub  # noqa: PLC0415
 
     commit, names, config = hub.describe(repo, revision)
@@ -104,6 +114,8 @@ def _from_hub(repo: str, revision: str) -> beginning.Weights:
 
 
 def _from_folder(root: Path, folder: Path) -> beginning.Weights:
+    from pipeline.core import beginning  # noqa: PLC0415
+
     target = Path(os.path.normpath(folder.absolute()))
     if target == root or not target.is_relative_to(root):
         msg = f"{folder} is not in {root}, and a spec names nothing outside of its folder"

@@ -61,6 +61,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> runner.Runner:
         "github.repository": "team/models",
         "github.ref_name": "v1",
         WHOLE: "true",
+        "vars.PIPELINE_CACHE": "",
         "hashFiles('noxfile.py') != ''": "true",
     }
     made = runner.make(home / "origin.git", home, known)
