@@ -42,7 +42,7 @@ def test_the_sample_spec_is_valid_with_warnings(tmp_path: Path) -> None:
     sample = project.Project(root=tmp_path, ports=(0, 0, 0))
     ended = sample.run("validate")
     assert ended.returncode == 0
-    assert ended.stdout == "pipeline.yaml is valid: 2 models, 3 versions.\n"
+    assert ended.stdout == "pipeline.yaml is valid: 4 models, 5 versions.\n"
     assert f"{place(sample, IMAGE)}: warning: the release 23.08 has known security holes" in ended.stderr
     assert "error" not in ended.stderr
     assert not (tmp_path / ".pipeline").exists()

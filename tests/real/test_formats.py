@@ -152,6 +152,38 @@ def test_keras_model(tmp_path: Path) -> None:
         made.good("down")
 
 
+@pytest.mark.full
+def test_every_format_at_once(tmp_path: Path) -> None:
+    """The same real weights as TorchScript, ONNX, OpenVINO and a compiled package, and a Keras model beside them, on a
+    single Triton: every golden over both protocols, and the first three have the same ones.
+    """
+    text = (project.HOME / "benchmarks/formats.yaml").read_text()
+    for word in ("http", "grpc", "metrics"):
+        text = text.replace(word.upper(), f"{{{word}}}", 1)
+    keras = KERAS.replace("{{", "{").replace("}}", "}")
+    made = project.make(tmp_path / "project", spec=_escaped(text) + _escaped(keras))
+    made = msgspec.structs.replace(made, timeout=900.0)
+    (made.root / "forest.py").write_text(FOREST)
+    # No image serves all of these: SavedModel ended before compiled packages began. The embedded server does.
+    try:
+        made.good("apply")
+        assert "26 of 26 goldens verified" in made.good("verify")
+        assert made.good("plan").startswith("No changes.")
+        locked = live.lock(made)["models"]
+        names = ("torchscript", "onnx", "openvino")
+        assert len({locked[name]["versions"]["1"]["golden"] for name in names}) == 1
+    finally:
+        made.good("down")
+
+
+def _escaped(text: str) -> str:
+    """A spec whose braces `make` leaves alone, but for the ports'."""
+    braced = text.replace("{", "{{").replace("}", "}}")
+    for word in ("http", "grpc", "metrics"):
+        braced = braced.replace(f"{{{{{word}}}}}", f"{{{word}}}")
+    return braced
+
+
 ENGINE = """\
   engine:
     source: {factory: {callable: "models:build", options: {scale: 2.5}, seed: 0}}
