@@ -22,37 +22,11 @@ import nox
 
 ROOT = Path(__file__).parent
 ENVIRONMENTS = ROOT / ".nox"
-GROUPS = {
-    "core": (),
-    "cache": ("cache",),
-    "torch": ("torch",),
-    "onnx": ("torch", "onnx"),
-    "openvino": ("torch", "openvino"),
-    "tensorflow": ("torch", "tensorflow"),
-    "dev": ("torch", "onnx", "openvino", "tensorflow", "cache", "dev", "nox"),
-    "nox": ("nox",),
-    "benchmarks": ("benchmarks",),
-}
-ALONE = {"nox", "benchmarks"}  # these have nothing of the program in them
 # These are added to another's environment: one interpreter serves all.
-PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch", "cache": "core"}
-WORKERS = ("-n", "2", "--dist", "loadgroup")  # most tests wait for a process most of the time
+PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch", "cache": "core", "signing": "core"}
+WHOLE = "PIPELINE_PYTHON"  # names an interpreter that has all packages: no environment is made then
 BUCKETS = ("s3://", "gs://", "az://")
-HEADER = """\
-# Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
-# The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt
-"""
 PENDING = (0, 2)
-GENERATE = """
-from pathlib import Path
-from pipeline.core import catalog, config_schema, documents, schema
-from pipeline.edges import facts
-made = config_schema.document_schema(catalog.parse(facts.model_config()))
-Path("schemas/pipeline.schema.json").write_text(schema.dump(made))
-Path("docs/spec.md").write_text(schema.spec_reference(made))
-for name, found in documents.schemas().items():
-    Path("schemas", name).write_text(schema.dump(found))
-"""
 UV_NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -80,6 +54,12 @@ def validate(session: nox.Session) -> None:
 def doctor(session: nox.Session) -> None:
     """Tell what this machine is fit for, and what mends it: nox -s doctor -- --recommend"""
     pipeline(session, "doctor")
+
+
+@nox.session
+def init(session: nox.Session) -> None:
+    """Begin a project in a folder: nox -s init -- ../models"""
+    pipeline(session, "init")
 
 
 @nox.session
@@ -197,6 +177,62 @@ def image(session: nox.Session) -> None:
 
 
 @nox.session
+def provenance(session: nox.Session) -> None:
+    """Say where each served file comes from: nox -s provenance -- --out provenance"""
+    pipeline(session, "provenance")
+
+
+@nox.session
+def sign(session: nox.Session) -> None:
+    """Sign the repository's files: nox -s sign -- --key models.key"""
+    pipeline(session, "sign", heavy=True)
+
+
+@nox.session
+def ci(session: nox.Session) -> None:
+    """Tell GitHub what a plan says: nox -s ci -- summary --plan plan.json"""
+    pipeline(session, "ci")
+
+
+@nox.session(name="environment")
+def make(session: nox.Session) -> None:
+    """Make an environment ahead of time, or add a format to it: nox -s environment -- torch onnx"""
+    for group in session.posargs or ["core"]:
+        session.log("%s", environment(group))
+
+
+# Only for work on the pipeline itself.
+WORKERS = ("-n", "2", "--dist", "loadgroup")  # most tests wait for a process most of the time
+GROUPS = {
+    "core": (),
+    "cache": ("cache",),
+    "torch": ("torch",),
+    "onnx": ("torch", "onnx"),
+    "openvino": ("torch", "openvino"),
+    "tensorflow": ("torch", "tensorflow"),
+    "signing": ("signing",),
+    "dev": ("torch", "onnx", "openvino", "tensorflow", "signing", "cache", "dev", "nox"),
+    "nox": ("nox",),
+    "benchmarks": ("benchmarks",),
+}
+ALONE = {"nox", "benchmarks"}  # these have nothing of the program in them
+HEADER = """\
+# Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
+# The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt
+"""
+GENERATE = """
+from pathlib import Path
+from pipeline.core import catalog, config_schema, documents, schema
+from pipeline.edges import facts
+made = config_schema.document_schema(catalog.parse(facts.model_config()))
+Path("schemas/pipeline.schema.json").write_text(schema.dump(made))
+Path("docs/spec.md").write_text(schema.spec_reference(made))
+for name, found in documents.schemas().items():
+    Path("schemas", name).write_text(schema.dump(found))
+"""
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, types and floors: nox -s lint"""
     tools = environment("dev")
@@ -231,13 +267,6 @@ def benchmarks(session: nox.Session) -> None:
         session.run(str(interpreter), f"benchmarks/{name}.py", external=True, env=variables)
 
 
-@nox.session(name="environment")
-def make(session: nox.Session) -> None:
-    """Make an environment ahead of time, or add a format to it: nox -s environment -- torch onnx"""
-    for group in session.posargs or ["core"]:
-        session.log("%s", environment(group))
-
-
 @nox.session
 def schemas(session: nox.Session) -> None:
     """Write schemas/ and docs/spec.md anew from the data types: nox -s schemas"""
@@ -262,19 +291,6 @@ def pins(session: nox.Session) -> None:
         target.write_text(HEADER.format(group=group) + solved)
 
 
-def pipeline(session: nox.Session, command: str, *, heavy: bool = False, codes: Iterable[int] = (0,)) -> None:
-    """Run a command of the program; a `heavy` one is first asked which environments it needs, often none."""
-    words = [str(environment("core") / "python"), "-m", "pipeline"]
-    if any(kind in word for kind in BUCKETS for word in (os.environ.get("PIPELINE_CACHE", ""), *session.posargs)):
-        environment("cache")
-    if heavy:
-        question = [*words, "needs", command, *session.posargs]
-        needed = subprocess.run(question, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-        for group in needed.stdout.split():
-            environment(group)
-    session.run(*words, command, *session.posargs, external=True, success_codes=codes)
-
-
 def pytest(session: nox.Session, *words: str, codes: Iterable[int] = (0,)) -> None:
     """Run tests in the development environment, which has torch too."""
     interpreter = environment("dev") / "python"
@@ -287,17 +303,41 @@ def torch_here(interpreter: Path) -> dict[str, str]:
     return {"PIPELINE_TORCH_PYTHON": str(interpreter)}
 
 
+# As in every project.
+
+
+def pipeline(session: nox.Session, command: str, *, heavy: bool = False, codes: Iterable[int] = (0,)) -> None:
+    """Run a command of the program; a `heavy` one is first asked which environments it needs, often none."""
+    words = [str(environment("core") / "python"), "-m", "pipeline"]
+    if any(kind in word for kind in BUCKETS for word in (os.environ.get("PIPELINE_CACHE", ""), *session.posargs)):
+        environment("cache")
+    if heavy:
+        question = [*words, "needs", command, *session.posargs]
+        needed = subprocess.run(question, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        for group in needed.stdout.split():
+            environment(group)
+    whole = os.environ.get(WHOLE)
+    variables = {"PIPELINE_TORCH_PYTHON": whole} if whole else {}
+    # nox would put standard error into standard output, where --json has its one document.
+    session.run(*words, command, *session.posargs, external=True, success_codes=codes, env=variables, stderr=None)
+
+
 def environment(group: str) -> Path:
     """The programs' folder of a group's environment, which is made first where it is missing or of other pins.
 
     A part is added to the environment that it is a part of. The stamp is written last: an environment whose creation
     was killed has none, and is made again, without the parts that it had.
     """
+    if whole := os.environ.get(WHOLE):
+        return Path(whole).parent
     home = PARTS.get(group, group)
     if home != group:
         environment(home)
     requirements = ROOT / "requirements" / f"{group}.txt"
-    stamp = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()
+    program = ROOT / "requirements" / "pipeline.txt"  # in another project than the pipeline's own
+    installed = group == "core" and program.exists()
+    pins = requirements.read_bytes() + (program.read_bytes() if installed else b"")
+    stamp = hashlib.sha256(sys.version.encode() + pins).hexdigest()
     folder, name = ENVIRONMENTS / home, "stamp" if home == group else f"stamp-{group}"
     if not stands(folder, name, stamp):
         ENVIRONMENTS.mkdir(exist_ok=True)
@@ -309,6 +349,7 @@ def environment(group: str) -> Path:
                 if home == group:
                     uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
                 target = ["--no-deps", "--python", f"{folder}/bin/python", "-r", str(requirements)]
+                target += ["-r", str(program)] if installed else []
                 uv("pip", "install", *([] if sys.stderr.isatty() else ["--quiet"]), *target)
                 (folder / name).write_text(stamp)
     return folder / "bin"

@@ -28,6 +28,7 @@ examples:
 COMMANDS = {
     "validate": "check the spec, every fault at once",
     "doctor": "tell what this machine, or another, is fit for, and what mends it (exit 5 when it is not)",
+    "init": "begin a project in a folder: spec, noxfile, pins, workflows; nothing is overwritten",
     "adopt": "make a spec of a model repository that is there, so that nothing in it changes",
     "plan": "show what would change, and change nothing (exit 2 when something would)",
     "lock": "build what is missing, and pin sources, artifacts and goldens in pipeline.lock",
@@ -44,6 +45,9 @@ COMMANDS = {
     "down": "stop the server, requests in flight answered first",
     "render": "print each model's config.pbtxt, or the server as a docker run line or a compose file",
     "image": "build the CPU image: the real Triton for a Docker engine on a machine without a GPU",
+    "provenance": "say where each served file comes from: SLSA provenance, and a CycloneDX bill of materials",
+    "sign": "sign the repository's files, for servers whose target.policy requires it",
+    "ci": "tell GitHub what a plan says: jobs, a summary, the one comment of a pull request, an issue about drift",
     "gc": "remove artifacts that neither the lock nor a kept release needs",
     "update": "edit the spec to newer commits, wheels and images that fit, and show the plan",
     "rebuild": "build again from the sources in a clean folder, and prove the lock (exit 4 where they differ)",
@@ -88,6 +92,9 @@ _OPTIONS: dict[str, tuple[set[str], dict[str, Any]]] = {
         {"plan", "adopt"},
         {"metavar": "FILE", "help": "write it to a file: a plan, for `apply FILE`, or a new spec"},
     ),
+    "--out ": ({"provenance"}, {"metavar": "DIR", "help": "write the documents into this folder"}),
+    "--builder": ({"provenance"}, {"metavar": "URI", "help": "who builds, as the statement is to name it"}),
+    "--key": ({"sign"}, {"metavar": "FILE", "required": True, "help": "the private key, a PEM file"}),
     "folder": ({"adopt"}, {"metavar": "DIR", "help": "the model repository, somewhere in the project's folder"}),
     "--image": ({"adopt"}, {"metavar": "IMAGE", "help": "the Triton image that serves it"}),
     "plan": ({"apply"}, {"nargs": "?", "metavar": "PLAN", "help": "a saved plan: exactly that is done, or nothing"}),
@@ -103,6 +110,10 @@ _EXAMPLES = {
     "doctor": 'doctor --driver 535.104.05 --gpu "NVIDIA A100"',
     "render": "render --compose > compose.yaml",
     "image": "image --base python:3.11-slim-bookworm",
+    "provenance": "provenance --out provenance",
+    "sign": "sign --key models.key",
+    "init": "init --hub sentence-transformers/all-MiniLM-L6-v2 my-models",
+    "ci": "ci summary --plan plan.json",
     "adopt": "adopt old_repository --image nvcr.io/nvidia/tritonserver:24.10-py3 --out pipeline.yaml",
     "plan": "plan --out plan.json && apply plan.json",
     "apply": "apply --model bert",
@@ -168,6 +179,10 @@ def _options(command: argparse.ArgumentParser, name: str) -> None:
         _doctor_options(command)
     if name == "render":
         _render_options(command)
+    if name == "init":
+        _init_options(command)
+    if name == "ci":
+        _ci_options(command)
 
 
 def _doctor_options(command: argparse.ArgumentParser) -> None:
@@ -191,6 +206,38 @@ def _machine_options(command: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help='judge another machine, with this GPU ("NVIDIA A100"); may be given again and again',
     )
+
+
+def _init_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", nargs="?", default=".", metavar="DIR", help="where (default: here)")
+    given = command.add_mutually_exclusive_group()
+    given.add_argument("--hub", metavar="REPO", help="serve a model of the Hugging Face hub")
+    given.add_argument("--weights", metavar="DIR", help="serve weights that lie in the folder")
+    given.add_argument("--repository", metavar="DIR", help="serve a Triton model repository that lies in the folder")
+    command.add_argument("--revision", default="main", metavar="REV", help="branch or commit of --hub (default: main)")
+    command.add_argument("--image", metavar="IMAGE", help="the Triton image of the GPU server")
+    command.add_argument(
+        "--pipeline",
+        metavar="REQUIREMENT",
+        help="how pip finds this program: `triton-pipeline==VERSION` (the default), an address, or a folder",
+    )
+
+
+def _ci_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("step", choices=("matrix", "summary", "comment", "settled", "drift"), help="what is told")
+    for name, text in (
+        ("plan", "the plan, as `plan --out` wrote it (default: plan.json)"),
+        ("before", "the lock of the branch that the change goes to"),
+        ("after", "the lock that follows from the change"),
+        ("findings", "what `validate --json` printed"),
+        ("goldens", "what `lock --json` printed"),
+        ("report", "what `verify --report` wrote"),
+        ("out", "write the summary into this file too"),
+        ("body", "the comment's text (default: summary.md)"),
+    ):
+        default = {"plan": "plan.json", "body": "summary.md"}.get(name)
+        command.add_argument(f"--{name}", metavar="FILE", default=default, help=text)
+    command.add_argument("--number", type=_count, metavar="N", help="the pull request's number")
 
 
 def _render_options(command: argparse.ArgumentParser) -> None:

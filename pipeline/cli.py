@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from pipeline import arguments, asked, reconcile, renewing
+from pipeline import arguments, asked, reconcile, renewing, sharing
 from pipeline import screen as screens
 from pipeline.core import documents, errors, findings, plan, release, render, report
 
@@ -273,6 +273,10 @@ _COMMANDS: dict[str, Command] = {
     "down": _down,
     "render": _render,
     "image": _image,
+    "provenance": sharing.provenance,
+    "sign": sharing.sign,
+    "init": sharing.init,
+    "ci": sharing.ci,
     "gc": _gc,
     "recover": _recover,
     "rebuild": renewing.rebuild,

@@ -93,7 +93,7 @@ def test_licence_is_apache() -> None:
     assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("group", ["core", "cache", "torch", *FORMATS, "dev", "nox", "benchmarks"])
+@pytest.mark.parametrize("group", ["core", "cache", "torch", *FORMATS, "signing", "dev", "nox", "benchmarks"])
 def test_requirements_are_pinned(group: str) -> None:
     """Every line pins one package exactly, with no option, address or path."""
     lines = (ROOT / "requirements" / f"{group}.txt").read_text().splitlines()
@@ -103,6 +103,8 @@ def test_requirements_are_pinned(group: str) -> None:
 
 PAIRS = [
     ("core", "torch"),
+    ("core", "signing"),
+    ("signing", "dev"),
     ("nox", "dev"),
     ("core", "cache"),
     ("cache", "dev"),

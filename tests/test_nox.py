@@ -28,6 +28,10 @@ SESSIONS = [
     "verify",
     "status",
     "down",
+    "provenance",
+    "sign",
+    "ci",
+    "init",
     "lint",
     "tests",
 ]

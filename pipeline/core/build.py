@@ -16,12 +16,14 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `identity` is what the lock records of it, JSON values only and no path of this machine: for `config` the
     architecture, options and seed; for `wheel` name, version, sha256 and path; for `hub` repo and the full commit.
     `files` maps the relative paths of every file that the source reads to their sha256 (empty where `identity`
-    pins the bytes already).
+    pins the bytes already). `licence` is what the source says of it, where it says so when it is resolved; it is part
+    of no key.
     """
 
     kind: str
     identity: dict[str, Any]
     files: dict[str, str] = {}
+    licence: str = ""
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +131,8 @@ def key(build: Build) -> str:
     timeout and prose: they shape no byte.
     """
     shaping = msgspec.to_builtins(build)
+    for source in (shaping["source"], shaping["tokenizer"] or {}):
+        source.pop("licence", None)
     for name in ("model", "version", "steps"):
         del shaping[name]
     if build.steps:

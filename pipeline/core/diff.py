@@ -100,7 +100,8 @@ def _models(desired: state.State, observed: state.State) -> Iterator[Change]:
         if old is None:
             yield Change(kind=Kind.REPOSITORY, act=Act.ADD, subject=name, drift=applied)
         elif new.digest is None:
-            yield Change(kind=Kind.REPOSITORY, act=Act.CHANGE, subject=name)
+            fields = tuple(_config(new.config, old.config))
+            yield Change(kind=Kind.REPOSITORY, act=Act.CHANGE, subject=name, fields=fields)
         elif new.files != old.files:
             # Our own digest over other bytes: nobody but the pipeline writes that digest, so the bytes were changed.
             drift = applied or new.digest == old.digest

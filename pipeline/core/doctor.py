@@ -41,7 +41,7 @@ def wanted(
         image=text or target.image,
         runtime=target.runtime,
         gpus=told or target.gpus not in ("none", 0, ()),
-        policy=target.policy,
+        policy=target.policies.image,
         artifacts=tuple(artifacts),
         named=told or text is not None,
         recommend=recommend,

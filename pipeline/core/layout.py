@@ -158,8 +158,8 @@ def state_of(
     local: Mapping[str, build.Built] | None = None,
 ) -> state.State:
     """The desired state. A model with a version, or with files beside its config, that the lock does not know yet has
-    no digest and no files: they are known after the export. `local` has what the store holds of the locked keys whose
-    bytes differ from build to build.
+    no digest and no files: they are known after the export. Its config, but for the digest, is known before. `local`
+    has what the store holds of the locked keys whose bytes differ from build to build.
     """
     beside = keys.beside
     return state.State(
@@ -182,19 +182,20 @@ def _model(model: spec.Model, locked: lock.Lock | None, keys: Keys, local: Mappi
     unknown = state.Model(name=model.name, files={}, entries=entries, beside=beside)
     if beside is not None and (lying is None or lying.key != beside):
         return unknown
+    rows = lying.rows if lying else {}
+    unbuilt = msgspec.structs.replace(unknown, config=config.model_config(model, digest=None, rows=rows))
     versions = {number: lock.version(locked, model.name, number) for number in model.versions}
     files: dict[str, str] = {}
     known: dict[int, dict[str, str]] = {}
     for number, version in versions.items():
         if version is None or version.key != entries[number]:
-            return unknown
+            return unbuilt
         built = version.files if version.reproducible else local[version.key].files if version.key in local else None
         if built is None:
-            return unknown
+            return unbuilt
         known[number] = lock.identity(version)
         files |= {f"{number}/{name}": file.sha256 for name, file in built.items()} or {str(number): EMPTY}
     aside = {name: file.sha256 for name, file in lying.files.items()} if lying else {}
-    rows = lying.rows if lying else {}
     model_digest = digest(model, known, aside, rows)
     plain = config.model_config(model, digest=model_digest, rows=rows)
     files |= {**aside, CONFIG: _config_sha256(model, model_digest, rows, locked)}

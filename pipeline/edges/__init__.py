@@ -30,6 +30,11 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return self.root / "pipeline.lock"
 
     @property
+    def signature(self) -> Path:
+        """The signature over the model repository, which is committed."""
+        return self.root / "model_repository.sig"
+
+    @property
     def repository(self) -> Path:
         """Triton's model repository: output only."""
         return self.root / "model_repository"

@@ -83,6 +83,12 @@ def _pinned(root: Path, group: str, names: Iterable[str]) -> dict[str, str]:
     return {name: found[name] for name in names}
 
 
+def pins(root: Path, group: str) -> str:
+    """The text of a group's pins. Raises Unfit where there are none."""
+    _pinned(root, group, ())
+    return (root / "requirements" / f"{group}.txt").read_text(encoding="utf-8")
+
+
 def interpreter(root: Path) -> Path:
     """The Python that has torch: the one that PIPELINE_TORCH_PYTHON names, nox's, or this one. Raises Unfit."""
     named = os.environ.get(VARIABLE)

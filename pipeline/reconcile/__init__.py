@@ -1,11 +1,11 @@
 """The program as a list of calls: observe, lay out, diff, plan; export, lock, assemble, serve, verify; deploy.
 
-`site` reads a project, `adopting` makes one of a repository. `goals` says what should be and compares it with what is,
-`planning` makes plans of that, `disk` changes files, `sharing` asks a cache of
-others, `proving` tries models out apart, `deploy` moves the live server
-from one release to another, `asking` asks it, `watching` does it again and again, `judging` says what fits,
-`rebuilding` proves the lock, `updating` brings it forward, and
-`showing` makes what is used elsewhere. Other rooms import this package, not its parts.
+`site` reads a project, `adopting` makes a spec of a repository, `beginning` a whole new project. `goals` says what
+should be and compares it with what is, `planning` makes plans of that, `disk` changes files, `sharing` asks a cache of
+others, `proving` tries models out apart, `deploy` moves the live server from one release to another, `asking` asks it,
+`watching` does it again and again, `judging` says what fits, `rebuilding` proves the lock, `updating` brings it
+forward, `showing` makes what is used elsewhere, and `attesting` what others can hold a repository against. Other rooms
+import this package, not its parts.
 """
 
 from pipeline.edges.failpoints import POINTS as FAILPOINTS
@@ -13,6 +13,8 @@ from pipeline.reconcile.adopting import Wanted
 from pipeline.reconcile.adopting import take as adopt
 from pipeline.reconcile.asking import status, verify
 from pipeline.reconcile.asking import write as write_report
+from pipeline.reconcile.attesting import attest, sign
+from pipeline.reconcile.beginning import Start, begin
 from pipeline.reconcile.deploy import Allowed, apply, heal, rollback, serve
 from pipeline.reconcile.disk import assemble, down, export, gc, recover
 from pipeline.reconcile.judging import Asked, examine, judge
@@ -31,11 +33,14 @@ __all__ = [
     "Planned",
     "Shared",
     "Site",
+    "Start",
     "Wanted",
     "Watching",
     "adopt",
     "apply",
     "assemble",
+    "attest",
+    "begin",
     "down",
     "examine",
     "export",
@@ -55,6 +60,7 @@ __all__ = [
     "rollback",
     "save",
     "serve",
+    "sign",
     "status",
     "update",
     "verify",

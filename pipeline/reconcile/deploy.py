@@ -14,7 +14,7 @@ import msgspec
 
 from pipeline.core import chains, diff, documents, errors, lock, plan, release, report, spec, state
 from pipeline.edges import embedded, environments, runtimes
-from pipeline.reconcile import asking, disk, goals, planning, proving, sharing
+from pipeline.reconcile import asking, attesting, disk, goals, planning, proving, sharing
 from pipeline.reconcile.goals import Goal
 from pipeline.reconcile.site import Site
 from pipeline.stages import assemble as assembling
@@ -47,6 +47,7 @@ def apply(site: Site, allowed: Allowed, *, saved: plan.Saved | None = None) -> d
     if older is not None and not allowed.rollback:
         msg = f"the spec and the lock are those of release {older}, older than the one that was applied last"
         raise errors.PipelineError(msg, hint=f"Go back with `rollback {older}`, or say --allow-rollback.")
+    attesting.check_goal(locked, wanted)
     return _deploy(site, wanted, removal=allowed.removal, locks=True)
 
 
@@ -78,6 +79,7 @@ def heal(site: Site) -> documents.Outcome:
 
 def serve(site: Site) -> documents.Outcome:
     """Moves the server to what the lock says and the repository has."""
+    attesting.check_tree(site)
     wanted = goals.goal(site)
     pending, _ = goals.compare(site, wanted)
     ahead = [each for each in pending if each.kind in {*diff.BEFORE, diff.Kind.REPOSITORY}]

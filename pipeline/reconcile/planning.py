@@ -9,7 +9,7 @@ import msgspec
 
 from pipeline.core import build, errors, plan, platforms, release, state
 from pipeline.edges import files, runtimes
-from pipeline.reconcile import disk, goals, sharing
+from pipeline.reconcile import attesting, disk, goals, sharing
 from pipeline.reconcile.goals import Goal
 from pipeline.reconcile.site import Site, writing
 from pipeline.stages import serve as serving
@@ -120,7 +120,7 @@ def needs(site: Site, command: str, shared: sharing.Shared) -> tuple[str, ...]:
     if command in {"rollback", "heal", "watch"}:
         last = site.released.current()
         return _needs(site, goals.goal_of(site, last), command) if last else ()
-    return _needs(site, goals.goal(site), command)
+    return (*_needs(site, goals.goal(site), command), *attesting.groups(site.declared, command))
 
 
 def _needs(site: Site, wanted: Goal, command: str) -> tuple[str, ...]:

@@ -56,7 +56,8 @@ def _configs(site: Site) -> documents.Rendering:
 def _known(site: Site) -> dict[str, config.Data]:
     """The whole config of each model that is built and locked; of none where sources are not at hand."""
     try:
-        return {name: model.config for name, model in goals.goal(site).state.models.items() if model.config is not None}
+        models = goals.goal(site).state.models
+        return {name: model.config for name, model in models.items() if model.digest and model.config is not None}
     except errors.PipelineError as error:
         site.say(error.message)
         return {}

@@ -59,7 +59,7 @@ def _image(site: Site, asked: judging.Asked) -> updates.Update | findings.Findin
         here = machines.driver(_SMI)
         driver = here if here.state == "works" else None
     artifacts = examining.artifacts(site.declared, site.locked, site.stored, torch=judging.torch(site.project))
-    wanted = compat.Wanted(driver=driver, artifacts=artifacts, policy=target.policy)
+    wanted = compat.Wanted(driver=driver, artifacts=artifacts, policy=target.policies.image)
     return updates.of_image(target.image, examining.releases(), wanted, gpus=gpus)
 
 

@@ -26,7 +26,7 @@ def judge(
     artifacts: Iterable[formats.Artifact],
 ) -> tuple[findings.Finding, ...]:
     """What is wrong with the target or may be, each with its line in the spec, which messages call `name`."""
-    wanted = compat.Wanted(artifacts=tuple(artifacts), policy=target.policy)
+    wanted = compat.Wanted(artifacts=tuple(artifacts), policy=target.policies.image)
     found = (*compat.judge(target.image, rows, wanted), *container.warnings(target))
     written = yamltext.load(files.read(project.spec, _LIMIT) or b"", file=name)
     return tuple(msgspec.structs.replace(each, where=_where(each, written)) for each in found)

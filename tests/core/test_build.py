@@ -78,6 +78,13 @@ def test_key_of_onnx_has_opset_and_ir() -> None:
     assert base == key(export=spec.Export(method="onnx", opset=18, timeout=1))
 
 
+def test_a_licence_shapes_no_byte() -> None:
+    """What a source says of its licence is no part of the key."""
+    made = builds()["minilm", 1]
+    told = msgspec.structs.replace(made.source, licence="mit")
+    assert build.key(msgspec.structs.replace(made, source=told, tokenizer=told)) == build.key(made)
+
+
 def test_what_is_not_reproducible_is_known_by_its_key() -> None:
     """Two builds with other bytes give one lock and one digest; the files that the repository must have are those of
     the store, and without them there is something to build."""

@@ -65,6 +65,18 @@ def test_branch_becomes_commit_and_digests(hub: hub_server.Hub, tmp_path: Path) 
     assert resolved.identity["sizes"] == {name: len(FILES[name]) for name in TAKEN}
 
 
+def test_licence_of_the_card_is_pinned(hub: hub_server.Hub, tmp_path: Path) -> None:
+    """The lock has the licence that the card names; it changes neither the key nor where the files are kept."""
+    plain = _resolve(tmp_path)
+    hub.listing = lambda answer: {**answer, "cardData": {"license": "apache-2.0"}}
+    told = _resolve(tmp_path)
+    assert (plain.licence, told.licence) == ("", "apache-2.0")
+    assert sources.licence(told, root=tmp_path, cache=tmp_path / "cache", say=print) == "apache-2.0"
+    assert _fetch(told, tmp_path) == _fetch(plain, tmp_path)
+    hub.listing = lambda answer: {**answer, "cardData": {"license": ["mit", "other"]}}
+    assert _resolve(tmp_path).licence == ""
+
+
 def test_fetch_brings_what_is_locked_once(hub: hub_server.Hub, tmp_path: Path) -> None:
     """Row 14: fetching brings the locked files, and a second time asks the hub for nothing."""
     folder = _fetch(resolved := _resolve(tmp_path), tmp_path)

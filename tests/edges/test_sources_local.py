@@ -172,7 +172,7 @@ def test_factory_with_a_syntax_error(tmp_path: Path) -> None:
 NAME = "some_weights-1.0-py3-none-any.whl"
 GOOD = {"pkg/model/config.json": b"{}", "pkg/model/model.safetensors": b"weights", "pkg/__init__.py": b"raise"}
 META = {
-    "some_weights-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: some-weights\nVersion: 1.0\n",
+    "some_weights-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: some-weights\nVersion: 1.0\nLicense: MIT\n",
     "some_weights-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     "some_weights-1.0.dist-info/RECORD": b"",
 }
@@ -227,6 +227,12 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     yield made
     made.server.shutdown()
     made.server.server_close()
+
+
+def test_a_wheel_names_its_licence(index: Index, tmp_path: Path) -> None:
+    """The licence is what the wheel's own metadata say."""
+    resolved = _wheel(tmp_path, index.put(GOOD))
+    assert sources.licence(resolved, root=tmp_path, cache=tmp_path / "cache", say=lambda _: None) == "MIT"
 
 
 def _wheel(root: Path, sha256: str, path: str = "pkg/model") -> build.Resolved:

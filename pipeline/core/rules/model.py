@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from pipeline.core import errors, image, platforms, spec, tree
+from pipeline.core import errors, image, paths, platforms, spec, tree
 from pipeline.core.rules import subject
 
 _WINDOWS = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
@@ -25,6 +25,19 @@ def document(written: spec.Document | None, built: tree.Tree) -> Iterator[tree.F
     if target is not None:
         yield from _image(target.image)
         yield from _ports(target.ports)
+        yield from _signature(target.policies)
+
+
+def _signature(policy: spec.Policy) -> Iterator[tree.Fault]:
+    """A signature is checked with a key, which lies in the project as all that a spec names."""
+    path: tree.Path = ("target", "policy")
+    if policy.signature == "required" and policy.key is None:
+        hint = "add `key: keys/models.pub`, the public key's file"
+        message = "a signature is required, and no key is named to check it with"
+        yield tree.Fault(path=(*path, "signature"), rule="signature-key", message=message, hint=hint)
+    if policy.key is not None and (wrong := paths.outside(policy.key)):
+        hint = "copy the public key into the project"
+        yield tree.Fault(path=(*path, "key"), rule="bad-path", message=f"the key's path {wrong}", hint=hint)
 
 
 def _together(models: Mapping[str, spec.ModelEntry]) -> Iterator[tree.Fault]:

@@ -57,7 +57,7 @@ from pipeline.core.spec.source import (
     Source,
     WheelSource,
 )
-from pipeline.core.spec.target import Container, Ports, Target, Ulimits
+from pipeline.core.spec.target import Container, Policy, Ports, Target, Ulimits
 from pipeline.core.spec.tensor import Axis, Input, Output, Shape, Tolerance, Values
 
 __all__ = [
@@ -89,6 +89,7 @@ __all__ = [
     "Output",
     "Override",
     "PathSource",
+    "Policy",
     "Port",
     "Ports",
     "Precision",

@@ -98,6 +98,32 @@ class Container(Node, frozen=True, kw_only=True):
     log_files: Annotated[int, Meta(ge=1, le=1000, description="How many files of the log are kept.", examples=[3])] = 3
 
 
+class Policy(Node, frozen=True, kw_only=True):
+    """What is refused."""
+
+    image: Annotated[
+        Literal["warn", "strict"],
+        Meta(
+            description="What an image with known security holes is: something to warn of, or, where this is `strict`, "
+            "an error."
+        ),
+    ] = "warn"
+    signature: Annotated[
+        Literal["none", "required"],
+        Meta(
+            description="`required`: `serve` and `apply` refuse a model repository that is not, file by file, what "
+            "`sign` has signed with the private key of `key`."
+        ),
+    ] = "none"
+    key: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=4096)] | None,
+        Meta(
+            description="The public key that signatures are checked with: a PEM file, relative to pipeline.yaml.",
+            examples=["keys/models.pub"],
+        ),
+    ] = None
+
+
 class Target(Node, frozen=True, kw_only=True):
     """Where the models are served."""
 
@@ -111,10 +137,11 @@ class Target(Node, frozen=True, kw_only=True):
         ),
     ]
     policy: Annotated[
-        Literal["warn", "strict"],
+        Literal["warn", "strict"] | Policy,
         Meta(
-            description="What an image with known security holes is: something to warn of, or, where this is `strict`, "
-            "an error."
+            description="What is refused; one word is what an image with known security holes is: something to warn "
+            "of, or, where this is `strict`, an error.",
+            examples=["strict", {"signature": "required", "key": "keys/models.pub"}],
         ),
     ] = "warn"
     runtime: Annotated[
@@ -147,3 +174,8 @@ class Target(Node, frozen=True, kw_only=True):
             examples=[5],
         ),
     ] = 5
+
+    @property
+    def policies(self) -> Policy:
+        """The policy with all its parts."""
+        return Policy(image=self.policy) if isinstance(self.policy, str) else self.policy

@@ -60,6 +60,12 @@ def fetch(resolved: build.Resolved, *, root: Path, cache: Path, say: edges.Say) 
     return found
 
 
+def licence(resolved: build.Resolved, *, root: Path, cache: Path, say: edges.Say) -> str:
+    """The licence that the source itself names; empty where it names none. May bring the source, as `fetch` does."""
+    told = getattr(KINDS.get(resolved.kind), "licence", None)
+    return str(told(resolved, root, cache, say)) if told else ""
+
+
 def warm(resolved: build.Resolved, folder: Path | None) -> None:
     """Imports the libraries that `load` will need, and runs nothing of the source. What is wrong with it, `load` says.
 

