@@ -17,6 +17,7 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of two workers each takes whole files, since the tests of one share what they stand on; those of the Docker
     engine, which there is one of, go to the same worker."""
