@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import finished, project
+from tests import finished, index_server, project
 
 NO_TORCH = {"PIPELINE_TORCH_PYTHON": "/nowhere/python"}
 
@@ -110,3 +111,61 @@ def test_the_reason_is_prose(made: project.Project) -> None:
     (made.root / "pipeline.yaml").write_text(text.replace("it runs in Triton only", "it was asked too often"))
     run(made, "export")
     assert (made.root / "pipeline.lock").read_text() == locked
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[index_server.Index]:
+    """A package index, pip's only one."""
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with index_server.serve() as found:
+        monkeypatch.setenv("PIP_INDEX_URL", found.url)
+        yield found
+
+
+def with_wheel(made: project.Project, sha256: str) -> None:
+    """Lets the Python model bring a package."""
+    wheel = f"wheels: [{{name: measures, version: '1.0', sha256: {sha256}}}]"
+    made.edit("file: {path: adopted/sums/1, files:", f"file: {{path: adopted/sums/1, {wheel}, files:")
+
+
+def test_packages_lie_beside_the_model(made: project.Project, index: index_server.Index) -> None:
+    """A wheel's packages get into the version's folder, pinned file by file; its scripts stay out."""
+    parts = {
+        "measures/__init__.py": b"SIZE = 3\n",
+        "measures-1.0.data/platlib/low.py": b"",
+        "measures-1.0.data/scripts/x": b"",
+    }
+    with_wheel(made, index.put("measures", "1.0", parts))
+    assert "fetching the wheel measures 1.0" in run(made, "export")
+    run(made, "assemble")
+    there = {path.name for path in (made.root / "model_repository/sums/1").rglob("*") if path.is_file()}
+    assert {"model.py", "__init__.py", "low.py", "METADATA"} <= there
+    assert "x" not in there
+    locked = json.loads((made.root / "pipeline.lock").read_text())["models"]["sums"]["versions"]["1"]
+    assert locked["source"]["identity"]["wheels"][0]["name"] == "measures"
+    assert "measures/__init__.py" in locked["files"]
+    asked = len(index.asked)
+    assert run(made, "export") == "Every artifact is built and locked.\n"
+    assert len(index.asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "why"),
+    [
+        ({"../out.py": b""}, 1, "the wheel measures 1.0 has a file whose path leads outside"),
+        ({"model.py": b""}, 1, "the wheel measures 1.0 has model.py, which is there already"),
+        ({"measures.py": b"other"}, 4, "the package index has another measures 1.0 than the spec names"),
+    ],
+    ids=["outside", "twice", "other bytes"],
+)
+def test_a_wheel_that_cannot_lie_there(
+    made: project.Project, index: index_server.Index, parts: dict[str, bytes], code: int, why: str
+) -> None:
+    """Row 12: a wheel with names that lead elsewhere, or with bytes that are not the pinned ones, is refused, and the
+    store has nothing of it."""
+    sha256 = index.put("measures", "1.0", parts)
+    with_wheel(made, "0" * 64 if code == 4 else sha256)
+    assert why in run(made, "export", "--model", "sums", code=code)
+    assert not list((made.root / ".pipeline/store").glob("*/*"))

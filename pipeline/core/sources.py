@@ -208,6 +208,10 @@ def _source_faults(source: spec.Source, path: tree.Path) -> Iterator[tree.Fault]
             hint = "write it relative to the spec, with / between folders"
             message = f"the path {text[:80]!r} {problem}"
             yield tree.Fault(path=(*path, *key), rule="bad-path", message=message, hint=hint)
+    if long.file and long.file.wheels and not long.file.files:
+        message = "wheels lie beside the files of a Python model, and this is a single file"
+        at = (*path, "file", "wheels")
+        yield tree.Fault(path=at, rule="wheels-of-file", message=message, hint="name its folder's `files`", on_key=True)
     if long.file and (long.file.sha256 is None) is not bool(long.file.files):
         written = [key for key in ("sha256", "files") if getattr(long.file, key)]
         yield tree.exactly_one((*path, "file"), written, ("sha256", "files"))

@@ -5,10 +5,12 @@ Their digests are in the spec, or in the lock; here they are compared and copied
 
 from __future__ import annotations
 
+import hashlib
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.core import build, errors, spec
+from pipeline.core import build, errors, paths, spec
 from pipeline.edges import digests, files
 
 _EMPTY = "folder"
@@ -25,7 +27,9 @@ def resolve(declared: spec.FileSource, root: Path, known: digests.Digests) -> bu
         msg = f"{declared.path} is not the folder that the spec names"
         hint = "Restore the files, or correct source.file.files if the new ones are right."
         raise errors.Unverified(msg, hint=hint, details=wrong)
-    return build.Resolved(kind="file", identity={"path": declared.path}, files=declared.files)
+    wheels = [{"name": each.name, "version": each.version, "sha256": each.sha256} for each in declared.wheels]
+    identity = {"path": declared.path, **({"wheels": wheels} if wheels else {})}
+    return build.Resolved(kind="file", identity=identity, files=declared.files)
 
 
 def digest(declared: spec.Beside, root: Path, known: digests.Digests) -> str:
@@ -62,6 +66,39 @@ def copy(path: Path, target: Path, sha256: str) -> build.File:
         msg = f"{path} was changed while it was copied: expected sha256 {sha256}, got {got}"
         raise errors.Unverified(msg, hint="Run the command again.")
     return build.File(sha256=got, size=size)
+
+
+def unpack(wheel: Path, target: Path, what: str) -> dict[str, build.File]:
+    """Puts a wheel's packages into a folder, beside what is there; its files by name. Scripts and headers stay out.
+
+    Raises PipelineError for a name that leads elsewhere, or that is there already.
+    """
+    found: dict[str, build.File] = {}
+    with files.guard("read", wheel), zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            name = _place(member.filename)
+            if member.is_dir() or name is None:
+                continue
+            if unsafe := paths.outside(name):
+                msg = f"the wheel {what} has a file whose path {unsafe}: {member.filename!r}"
+                raise errors.PipelineError(msg, hint="Do not use this wheel.")
+            if (target / name).exists():
+                msg = f"the wheel {what} has {name}, which is there already"
+                raise errors.PipelineError(msg, hint="Leave one of the two out of source.file.")
+            files.make_folder((target / name).parent)
+            data = archive.read(member)
+            files.write(target / name, data)
+            found[name] = build.File(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    return found
+
+
+def _place(name: str) -> str | None:
+    """Where a wheel's member is installed, by the specification of wheels; None for what no import needs."""
+    top, _, rest = name.partition("/")
+    if not top.endswith(".data"):
+        return name
+    scheme, _, inner = rest.partition("/")
+    return inner or None if scheme in {"purelib", "platlib"} else None
 
 
 def _differences(expected: Mapping[str, str], got: Mapping[str, str]) -> Iterator[str]:

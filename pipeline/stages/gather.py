@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline import edges
 from pipeline.core import build, errors, warmup
-from pipeline.edges import files, finished, rows, store
+from pipeline.edges import files, finished, rows, sources, store
 
 NOTHING = b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "
 """A safetensors file without a tensor: the golden of what nobody can ask."""
@@ -20,12 +20,18 @@ NOTHING = b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "
 def versions(
     missing: Mapping[str, build.Build], *, project: edges.Project, stored: store.Store, say: edges.Say
 ) -> None:
-    """Puts finished versions into the store. Raises Unverified where a file is not what the spec names."""
+    """Puts finished versions into the store, with the wheels that lie beside their files.
+
+    Raises Unverified where a file is not what the spec names, PipelineError where a wheel cannot be had or put there.
+    """
     for key, made in missing.items():
         say(f"copying {made.model} version {made.version}")
         with stored.stage() as aside:
             parts = finished.copies(made.source) if made.source.kind == "file" else ()
             copied = {name: finished.copy(project.root / path, aside / name, sha256) for name, path, sha256 in parts}
+            for identity in made.source.identity.get("wheels", ()):
+                wheel = sources.bring_wheel(identity, cache=project.sources, say=say)
+                copied |= finished.unpack(wheel, aside, f"{identity['name']} {identity['version']}")
             _publish(key, aside, copied, stored)
 
 

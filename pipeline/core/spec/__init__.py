@@ -55,6 +55,7 @@ from pipeline.core.spec.source import (
     HubSource,
     PathSource,
     Source,
+    Wheel,
     WheelSource,
 )
 from pipeline.core.spec.target import Container, Policy, Ports, Target, Ulimits
@@ -106,6 +107,7 @@ __all__ = [
     "Version",
     "VersionPolicy",
     "Warmup",
+    "Wheel",
     "WheelSource",
     "batches",
     "has_folders",

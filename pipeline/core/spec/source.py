@@ -132,6 +132,21 @@ class FactorySource(Node, frozen=True, kw_only=True):
     ] = ()
 
 
+class Wheel(Node, frozen=True, kw_only=True):
+    """A package that a Python model imports, as a wheel of the package index, pinned by its sha256."""
+
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$(?!\n)", description="The package.", examples=["sentencepiece"]
+        ),
+    ]
+    version: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,63}$(?!\n)", description="Its version.", examples=["0.2.1"])
+    ]
+    sha256: Sha256
+
+
 class FileSource(Node, frozen=True, kw_only=True):
     """A finished artifact, adopted by its digest: one file, or the whole folder of a version with each of its files."""
 
@@ -164,6 +179,14 @@ class FileSource(Node, frozen=True, kw_only=True):
             ],
         ),
     ] = {}
+    wheels: Annotated[
+        tuple[Wheel, ...],
+        Meta(
+            description="Packages that lie beside the `files` of a Python model, unpacked, so that an image needs none "
+            "of them. What its environment has comes before them.",
+            max_length=64,
+        ),
+    ] = ()
 
 
 class Source(Node, frozen=True, kw_only=True):

