@@ -86,7 +86,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return subprocess.Popen(
             [sys.executable, "-m", "pipeline", *words],
             cwd=self.root,
-            env=_environment(variables),
+            env=environment(variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -96,7 +96,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return subprocess.run(
             words,
             cwd=self.root,
-            env=_environment(variables),
+            env=environment(variables),
             capture_output=True,
             text=True,
             timeout=self.timeout,
@@ -123,7 +123,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         path.write_text(text.replace(old, new))
 
 
-def _environment(variables: dict[str, str]) -> dict[str, str]:
+def environment(variables: dict[str, str]) -> dict[str, str]:
+    """What the commands get: this repository, and this interpreter to export with."""
     return os.environ | {"PYTHONPATH": str(HOME), "PIPELINE_TORCH_PYTHON": sys.executable} | variables
 
 

@@ -15,6 +15,8 @@ _VERSION = re.compile(r"failed to load '(?P<model>[^']*)' version (?P<version>\d
 _MODEL = re.compile(r"(?:Poll failed for model directory|failed to poll model) '(?P<model>[^']*)': (?P<reason>.*)")
 _SERVER = re.compile(r"(?P<reason>(?:failed to start|Failed to start|error: creating server).*)")
 _CORE = re.compile(r'^E\d{4} \S+ \d+ tritonserver\.cc:\d+\] "(?P<reason>(?!Invalid argument: load failed).*)"$')
+# The Python backend gives up a lock of its shared memory after 10 s (Boost.Interprocess, as its build sets it).
+_STARVED = re.compile(r"boost::interprocess::lock_exception")
 _LOADING = re.compile(r'"loading: (?P<model>[^"]*):(?P<version>\d+)"')
 _LOADED = re.compile(r"successfully loaded '(?P<model>[^']*)'")
 _TRACE = re.compile(r"\s*(?:\\n)+At:(?:\\n).*$")
@@ -70,6 +72,9 @@ def _faults(lines: Iterable[str]) -> Iterator[Fault]:
             yield Fault(model=found["model"], version=None, reason=reason(found["reason"]))
         elif found := _SERVER.search(_HEAD.sub("", line)) or _CORE.match(line):
             yield Fault(model=None, version=None, reason=reason(found["reason"]))
+        elif _STARVED.search(line):
+            why = "its processes waited 10 s for one another, and it gave up: this machine is too busy for them"
+            yield Fault(model=None, version=None, reason=why)
 
 
 def _escape(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def change_repository(place: between.Place) -> None:
 def change_server(place: between.Place) -> None:
     """A model is unloaded over Triton's own interface."""
     triton.Client(port=place.project.ports[0]).unload("tiny", timeout=30)
+    log, size = place.project.root / ".pipeline/run/server.log", -1
+    while (now := log.stat().st_size) != size:  # it ends its versions after it has answered, and says so
+        size = now
+        time.sleep(1)
 
 
 def change_release(place: between.Place) -> None:
