@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def checkout(first: project.Project, root: Path) -> project.Project:
     """What git has of the first project, in another folder: no store."""
     for name in ("requirements", "models.py", "pipeline.yaml", "pipeline.lock"):
         source, target = first.root / name, root / name
-        root.mkdir(exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     return project.Project(root=root, ports=first.ports)
 
@@ -60,6 +61,25 @@ def test_second_checkout_builds_nothing(built: tuple[project.Project, cache_serv
     for each in (second, third):
         assert (each.root / "pipeline.lock").read_bytes() == (first.root / "pipeline.lock").read_bytes()
         assert faults.contents(each.root / ".pipeline/store") == faults.contents(first.root / ".pipeline/store")
+
+
+def test_two_clean_builds(built: tuple[project.Project, cache_server.Server], tmp_path: Path) -> None:
+    """Without a lock and without a store, in two folders, under two users, one with the cache and one without: one root
+    digest, and one repository, byte for byte."""
+    first, server = built
+    alone, shared = checkout(first, tmp_path / "alone"), checkout(first, tmp_path / "elsewhere" / "shared")
+    for each in (alone, shared):
+        (each.root / "pipeline.lock").unlink()
+    ended = alone.run("export", PYTHONHASHSEED="1")
+    assert (ended.returncode, exported(ended)) == (0, 2), ended.stderr
+    ended = shared.run_as_another_user("export", PIPELINE_CACHE=server.url, PYTHONHASHSEED="2", **NO_TORCH)
+    assert (ended.returncode, exported(ended)) == (0, 0), ended.stderr
+    assert alone.good("assemble") == shared.good("assemble")
+    digests = [json.loads((each.root / "pipeline.lock").read_bytes())["digest"] for each in (first, alone, shared)]
+    assert digests[0] == digests[1] == digests[2]
+    left, right = (faults.contents(each.root / "model_repository") for each in (alone, shared))
+    assert left == right
+    assert left
 
 
 def test_no_torch_is_imported(built: tuple[project.Project, cache_server.Server], tmp_path: Path) -> None:
