@@ -26,7 +26,37 @@ ENVIRONMENTS = ROOT / ".nox"
 PARTS = {"onnx": "torch", "openvino": "torch", "tensorflow": "torch", "cache": "core", "signing": "core"}
 WHOLE = "PIPELINE_PYTHON"  # names an interpreter that has all packages: no environment is made then
 BUCKETS = ("s3://", "gs://", "az://")
-PENDING = (0, 2)
+COMMANDS = {
+    "validate": "Check pipeline.yaml, every fault at once: nox -s validate",
+    "doctor": "Tell what this machine is fit for, and what mends it: nox -s doctor -- --recommend",
+    "init": "Begin a project in a folder: nox -s init -- ../models",
+    "adopt": "Make a spec of a model repository: nox -s adopt -- old_repository --out pipeline.yaml",
+    "plan": "Show what would change, and change nothing: nox -s plan -- --out plan.json",
+    "lock": "Pin sources, artifacts and goldens in pipeline.lock: nox -s lock",
+    "export": "Build the artifacts that are missing: nox -s export -- --model bert",
+    "rebuild": "Build again from the sources, and prove the lock: nox -s rebuild -- --check",
+    "update": "Edit the spec to what is newer and fits, and show the plan: nox -s update -- --check",
+    "assemble": "Bring model_repository/ to what the spec says: nox -s assemble",
+    "serve": "Start Triton, or leave the right one running: nox -s serve",
+    "verify": "Ask the server every golden question and compare: nox -s verify",
+    "apply": "All that is needed, proven, or undone: nox -s apply",
+    "rollback": "Go back to an earlier release: nox -s rollback -- 3",
+    "history": "List what was deployed here: nox -s history",
+    "recover": "Make a damaged history anew from the releases that are there: nox -s recover",
+    "heal": "Restore the release that was applied last: nox -s heal",
+    "watch": "Heal again and again, and follow a branch: nox -s watch -- --git origin/main",
+    "gc": "Remove artifacts that nothing needs: nox -s gc",
+    "status": "Tell what runs and what it serves: nox -s status",
+    "down": "Stop the server that this project started: nox -s down",
+    "render": "Print configs, or the server for use elsewhere: nox -s render -- --compose",
+    "image": "Build the CPU image: nox -s image -- --base python:3.11-slim-bookworm",
+    "provenance": "Say where each served file comes from: nox -s provenance -- --out provenance",
+    "sign": "Sign the repository's files: nox -s sign -- --key models.key",
+    "ci": "Tell GitHub what a plan says: nox -s ci -- summary --plan plan.json",
+}
+# These are first asked which environments they need, often none: what is built needs no torch.
+HEAVY = {"lock", "export", "rebuild", "serve", "apply", "rollback", "heal", "watch", "sign"}
+PENDING = {"plan", "update", "status"}  # where 2 says that something is to be done
 UV_NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -44,154 +74,18 @@ nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = True
 
 
-@nox.session
-def validate(session: nox.Session) -> None:
-    """Check pipeline.yaml, every fault at once: nox -s validate"""
-    pipeline(session, "validate")
+def declare(command: str, says: str) -> None:
+    """Make the session of a command of the program."""
+
+    def run(session: nox.Session) -> None:
+        pipeline(session, command)
+
+    run.__doc__ = says
+    nox.session(name=command)(run)
 
 
-@nox.session
-def doctor(session: nox.Session) -> None:
-    """Tell what this machine is fit for, and what mends it: nox -s doctor -- --recommend"""
-    pipeline(session, "doctor")
-
-
-@nox.session
-def init(session: nox.Session) -> None:
-    """Begin a project in a folder: nox -s init -- ../models"""
-    pipeline(session, "init")
-
-
-@nox.session
-def adopt(session: nox.Session) -> None:
-    """Make a spec of a model repository: nox -s adopt -- old_repository --out pipeline.yaml"""
-    pipeline(session, "adopt")
-
-
-@nox.session
-def plan(session: nox.Session) -> None:
-    """Show what would change, and change nothing: nox -s plan -- --out plan.json"""
-    pipeline(session, "plan", codes=PENDING)
-
-
-@nox.session
-def lock(session: nox.Session) -> None:
-    """Pin sources, artifacts and goldens in pipeline.lock: nox -s lock"""
-    pipeline(session, "lock", heavy=True)
-
-
-@nox.session
-def export(session: nox.Session) -> None:
-    """Build the artifacts that are missing: nox -s export -- --model bert"""
-    pipeline(session, "export", heavy=True)
-
-
-@nox.session
-def rebuild(session: nox.Session) -> None:
-    """Build again from the sources, and prove the lock: nox -s rebuild -- --check"""
-    pipeline(session, "rebuild", heavy=True)
-
-
-@nox.session
-def update(session: nox.Session) -> None:
-    """Edit the spec to what is newer and fits, and show the plan: nox -s update -- --check"""
-    pipeline(session, "update", codes=PENDING)
-
-
-@nox.session
-def assemble(session: nox.Session) -> None:
-    """Bring model_repository/ to what the spec says: nox -s assemble"""
-    pipeline(session, "assemble")
-
-
-@nox.session
-def serve(session: nox.Session) -> None:
-    """Start Triton, or leave the right one running: nox -s serve"""
-    pipeline(session, "serve", heavy=True)
-
-
-@nox.session
-def verify(session: nox.Session) -> None:
-    """Ask the server every golden question and compare: nox -s verify"""
-    pipeline(session, "verify")
-
-
-@nox.session
-def apply(session: nox.Session) -> None:
-    """All that is needed, proven, or undone: nox -s apply"""
-    pipeline(session, "apply", heavy=True)
-
-
-@nox.session
-def rollback(session: nox.Session) -> None:
-    """Go back to an earlier release: nox -s rollback -- 3"""
-    pipeline(session, "rollback", heavy=True)
-
-
-@nox.session
-def history(session: nox.Session) -> None:
-    """List what was deployed here: nox -s history"""
-    pipeline(session, "history")
-
-
-@nox.session
-def heal(session: nox.Session) -> None:
-    """Restore the release that was applied last: nox -s heal"""
-    pipeline(session, "heal", heavy=True)
-
-
-@nox.session
-def watch(session: nox.Session) -> None:
-    """Heal again and again, and follow a branch: nox -s watch -- --git origin/main"""
-    pipeline(session, "watch", heavy=True)
-
-
-@nox.session
-def gc(session: nox.Session) -> None:
-    """Remove artifacts that nothing needs: nox -s gc"""
-    pipeline(session, "gc")
-
-
-@nox.session
-def status(session: nox.Session) -> None:
-    """Tell what runs and what it serves: nox -s status"""
-    pipeline(session, "status", codes=PENDING)
-
-
-@nox.session
-def down(session: nox.Session) -> None:
-    """Stop the server that this project started: nox -s down"""
-    pipeline(session, "down")
-
-
-@nox.session
-def render(session: nox.Session) -> None:
-    """Print configs, or the server for use elsewhere: nox -s render -- --compose"""
-    pipeline(session, "render")
-
-
-@nox.session
-def image(session: nox.Session) -> None:
-    """Build the CPU image: nox -s image -- --base python:3.11-slim-bookworm"""
-    pipeline(session, "image")
-
-
-@nox.session
-def provenance(session: nox.Session) -> None:
-    """Say where each served file comes from: nox -s provenance -- --out provenance"""
-    pipeline(session, "provenance")
-
-
-@nox.session
-def sign(session: nox.Session) -> None:
-    """Sign the repository's files: nox -s sign -- --key models.key"""
-    pipeline(session, "sign", heavy=True)
-
-
-@nox.session
-def ci(session: nox.Session) -> None:
-    """Tell GitHub what a plan says: nox -s ci -- summary --plan plan.json"""
-    pipeline(session, "ci")
+for each in COMMANDS.items():
+    declare(*each)
 
 
 @nox.session(name="environment")
@@ -307,18 +201,19 @@ def torch_here(interpreter: Path) -> dict[str, str]:
 # As in every project.
 
 
-def pipeline(session: nox.Session, command: str, *, heavy: bool = False, codes: Iterable[int] = (0,)) -> None:
-    """Run a command of the program; a `heavy` one is first asked which environments it needs, often none."""
+def pipeline(session: nox.Session, command: str) -> None:
+    """Run a command of the program, in the environments that it needs."""
     words = [str(environment("core") / "python"), "-m", "pipeline"]
     if any(kind in word for kind in BUCKETS for word in (os.environ.get("PIPELINE_CACHE", ""), *session.posargs)):
         environment("cache")
-    if heavy:
+    if command in HEAVY:
         question = [*words, "needs", command, *session.posargs]
         needed = subprocess.run(question, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
         for group in needed.stdout.split():
             environment(group)
     whole = os.environ.get(WHOLE)
     variables = {"PIPELINE_TORCH_PYTHON": whole} if whole else {}
+    codes = (0, 2) if command in PENDING else (0,)
     # nox would put standard error into standard output, where --json has its one document.
     session.run(*words, command, *session.posargs, external=True, success_codes=codes, env=variables, stderr=None)
 
