@@ -1,11 +1,12 @@
 """A stand-in for GitHub's runner: the steps of a workflow's job in order, on a fresh clone, with the environment files.
 
 Scripts run for real. Of the actions that ours use, it does what they do with files: artifacts and caches are folders.
-Expressions are looked up in a table, so that none is evaluated that a test does not know of.
+Expressions are evaluated, with names that the test tells.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests import expressions
 
 ROOT = Path(__file__).resolve().parents[1]
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
@@ -36,16 +39,16 @@ class Job:
 
 @dataclass
 class Runner:
-    """A machine for jobs: `home` has its clones, artifacts and caches, `known` what expressions stand for."""
+    """A machine for jobs: `home` has its clones, artifacts and caches, `known` the names in expressions."""
 
     origin: Path
     home: Path
-    known: dict[str, str]
+    known: dict[str, Any]
     variables: dict[str, str] = field(default_factory=dict)
     count: int = 0
 
     def run(
-        self, workflow: str, name: str, *, ref: str = "main", known: dict[str, str] | None = None, kept: str = ""
+        self, workflow: str, name: str, *, ref: str = "main", known: dict[str, Any] | None = None, kept: str = ""
     ) -> Job:
         """A job of a workflow of the clone. Its own conditions, and what it needs, are the test's to judge. On a runner
         that has `kept` a folder, that is brought to the branch, and what git ignores stays in it."""
@@ -62,17 +65,10 @@ class Runner:
             self._step(step, made, {**document.get("env", {}), **job.get("env", {})}, known or {})
         return made
 
-    def _step(self, step: dict[str, Any], job: Job, environment: dict[str, str], known: dict[str, str]) -> None:
-        condition = str(step.get("if", "success()"))
-        if condition in self.known:
-            condition = "success()" if self.known[condition] else "never"
-        if condition == "never":
-            return
-        always = condition in {"always()", "${{ !cancelled() }}"}
-        assert always or condition in {"success()", "failure()"}, condition
-        if not always and (condition == "failure()") != (job.code != 0):
-            return
+    def _step(self, step: dict[str, Any], job: Job, environment: dict[str, str], known: dict[str, Any]) -> None:
         table = {**self.known, **known}
+        if not self._value(expressions.condition(step.get("if")), table, job):
+            return
         environment = {key: self._fill(str(value), table, job) for key, value in environment.items()}
         table |= {f"env.{key}": value for key, value in environment.items()}
         given = {key: self._fill(str(value), table, job) for key, value in step.get("with", {}).items()}
@@ -82,14 +78,16 @@ class Runner:
         own = {key: self._fill(str(value), table, job) for key, value in step.get("env", {}).items()}
         self._script(step, {**environment, **own}, job)
 
-    def _fill(self, text: str, table: dict[str, str], job: Job) -> str:
-        def value(found: re.Match[str]) -> str:
-            if found[1] == "hashFiles('pipeline.lock')":
-                lock = job.folder / "pipeline.lock"
-                return str(hash(lock.read_bytes())) if lock.exists() else "none"
-            return table[found[1]]
+    def _value(self, text: str, table: dict[str, Any], job: Job) -> Any:
+        def hash_files(name: str) -> str:
+            path = job.folder / name
+            return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
-        return _EXPRESSION.sub(value, text)
+        words = {**expressions.status(good=job.code == 0, bad=job.code != 0), "hashFiles": hash_files}
+        return expressions.evaluate(text, table, words)
+
+    def _fill(self, text: str, table: dict[str, Any], job: Job) -> str:
+        return _EXPRESSION.sub(lambda found: str(self._value(found[1], table, job)), text)
 
     def _script(self, step: dict[str, Any], environment: dict[str, str], job: Job) -> None:
         """Runs a script as GitHub does, and takes up what it wrote into the environment files."""
@@ -161,7 +159,7 @@ class Runner:
         shutil.rmtree(self.home / "artifacts", ignore_errors=True)
 
 
-def make(origin: Path, home: Path, known: dict[str, str]) -> Runner:
+def make(origin: Path, home: Path, known: dict[str, Any]) -> Runner:
     """A machine with the tools that GitHub's have, which write down how they were called."""
     (home / "tools").mkdir(parents=True)
     for name in ("sudo", "gh"):

@@ -30,8 +30,7 @@ OTHER = """\
     outputs:
       answer: {{dtype: FP32, shape: [batch, 2]}}
 """
-WHOLE = "vars.GPU_RUNNER != '' || (inputs.deploy && vars.DEPLOY_RUNNER != '')"
-ACCEPT = "github.event_name == 'pull_request' && '--accept-goldens' || ''"
+PULL_REQUEST = {"github.event_name": "pull_request"}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> runner.Runner:
     (work / "models.py").write_text(project.MODELS)
     (home / ".gitconfig").write_text(checkout.SETTINGS)
     known = {
-        ACCEPT: "",
+        "github.event_name": "push",
         "github.event.pull_request.base.sha": "main",
         "github.event.pull_request.number": "7",
         "github.server_url": "https://github.example",
@@ -60,9 +59,10 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> runner.Runner:
         "github.token": "token",
         "github.repository": "team/models",
         "github.ref_name": "v1",
-        WHOLE: "true",
+        "inputs.deploy": True,
+        "vars.GPU_RUNNER": "",
+        "vars.DEPLOY_RUNNER": "server",
         "vars.PIPELINE_CACHE": "",
-        "hashFiles('noxfile.py') != ''": "true",
     }
     made = runner.make(home / "origin.git", home, known)
     made.variables = {"PIPELINE_PYTHON": sys.executable, "HOME": str(home)}
@@ -140,7 +140,7 @@ def test_from_the_first_commit_to_a_pull_request(machine: runner.Runner) -> None
     (work / "pipeline.yaml").write_text(f"{head}  other:\n{tail.replace('left:', 'links:')}")
     commit(work, "a tensor is renamed")
     push(machine, "change")
-    planned, verified = flow(machine, "change", known={ACCEPT: "--accept-goldens"})
+    planned, verified = flow(machine, "change", known=PULL_REQUEST)
     assert [each["model"] for each in matrix(planned)] == ["other"]
     assert "input[0].name: left -> links" in planned.summary
     assert "links" in verified.summary
