@@ -96,7 +96,7 @@ def make(session: nox.Session) -> None:
 
 
 # Only for work on the pipeline itself.
-# The tests of one file share what they stand on. Real servers have the machine for themselves.
+# The tests of one file share what they stand on.
 WORKERS = ("-n", "2", "--dist", "loadfile")
 GROUPS = {
     "core": (),
@@ -142,7 +142,8 @@ def tests(session: nox.Session) -> None:
     """The fast tests, then those with real exports and servers: nox -s tests -- -k plan"""
     codes = (0, 5) if session.posargs else (0,)  # 5: a selection of tests may have none of one kind
     pytest(session, *WORKERS, "-m", "not real and not full", codes=codes)
-    pytest(session, "-m", "real and not full", codes=codes)
+    pytest(session, *WORKERS, "-m", "real and not alone and not full", codes=codes)
+    pytest(session, "-m", "real and alone and not full", codes=codes)
 
 
 @nox.session

@@ -16,7 +16,7 @@ from pipeline import reconcile
 from tests import faults, project
 from tests.real import between, live
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 BEFORE_SWAP = {"plan", "fetch", "export", "prove", "assemble"}
 """Failpoints at which nothing was changed yet."""
 

@@ -19,7 +19,7 @@ from pipeline.edges import triton
 from tests import faults, project
 from tests.real import between, broken, live
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 LIMIT = 15
 

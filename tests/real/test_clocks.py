@@ -11,7 +11,7 @@ import pytest
 from tests import project
 from tests.real import between
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 YEARS = 10 * 365 * 86400
 CLOCK = """\
 import datetime, itertools, sys, time

@@ -18,7 +18,7 @@ from pipeline.edges import docker
 from tests import project
 from tests.real import boxed, live, switching
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests import engine as engines
 from tests import project
 from tests.real import containers
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 
 def left(engine: docker.Engine) -> list[str]:

@@ -24,7 +24,7 @@ from pipeline.edges import triton
 from tests import project
 from tests.real import between, live
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 _DAY = 86_400 * 10**9  # nanoseconds
 

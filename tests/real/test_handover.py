@@ -20,7 +20,7 @@ from pipeline.edges import embedded, handover, inference, ports, record
 from tests import traffic
 from tests.real import modules, repository
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 SAID: list[str] = []
 QUESTION = {"x__0": np.zeros((1, 4), np.float32)}

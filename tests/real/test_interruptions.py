@@ -11,7 +11,7 @@ import pytest
 
 from tests.real import between, live
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 
 @pytest.mark.parametrize(

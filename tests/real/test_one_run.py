@@ -9,7 +9,7 @@ import pytest
 
 from tests.real import between
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 WORDS = [["apply"], ["rollback"], ["gc"], ["heal"], ["export"], ["assemble"], ["serve"], ["down"]]
 
 

@@ -13,7 +13,7 @@ from pipeline.edges import triton
 from tests import faults
 from tests.real import between, live
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 
 def change_spec(place: between.Place) -> None:

@@ -11,7 +11,7 @@ from pipeline.edges import triton
 from tests import project
 from tests.real import live, switching
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

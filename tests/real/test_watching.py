@@ -15,7 +15,7 @@ import pytest
 from tests import project
 from tests.real import live
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 LIMIT = 120.0
 
 
