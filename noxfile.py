@@ -115,6 +115,8 @@ HEADER = """\
 # Every package of the `{group}` environment, solved from pyproject.toml by `nox -s pins` (uv pip compile).
 # The list is whole, so install it as it is: pip install --no-deps -r requirements/{group}.txt
 """
+# PyTorch's CPU build is in an index of its own: this is the digest that stands there (Linux on x86-64, Python 3.11).
+CPU_BUILDS = {"torch==2.13.0": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"}
 GENERATE = """
 from pathlib import Path
 from pipeline.core import catalog, config_schema, documents, schema
@@ -180,11 +182,29 @@ def pins(session: nox.Session) -> None:
             shutil.copyfile(ROOT / "requirements" / "dev.txt", target)
         words = [word for name in names for word in ("--group", name)]
         source = [] if group in ALONE else ["pyproject.toml"]
-        options = ["--python-version", "3.11", "--no-header", "--annotation-style", "line", "--quiet"]
+        options = [
+            "--python-version",
+            "3.11",
+            "--no-header",
+            "--annotation-style",
+            "line",
+            "--quiet",
+            "--generate-hashes",
+        ]
         uv("pip", "compile", *source, *words, *options, "-o", str(target), *asked)
-        # A local label (+cpu) tells where a build came from, not which version it is.
-        solved = re.sub(r"(==[\w.]+)\+\w+", r"\1", target.read_text())
-        target.write_text(HEADER.format(group=group) + solved)
+        target.write_text(HEADER.format(group=group) + with_cpu_build(target.read_text()))
+
+
+def with_cpu_build(solved: str) -> str:
+    """The pins with the digest of torch's CPU build, and without its label: that tells where it came from only."""
+    solved = re.sub(r"^(torch==[\w.]+)\+\w+", r"\1", solved, flags=re.MULTILINE)
+    for pin in re.findall(r"^torch==\S+", solved, re.MULTILINE):
+        if pin not in CPU_BUILDS:
+            sys.exit(f"CPU_BUILDS has no digest of {pin}: look it up in PyTorch's index of CPU builds")
+        digest = f"--hash=sha256:{CPU_BUILDS[pin]}"
+        if digest not in solved:
+            solved = solved.replace(f"{pin} \\\n", f"{pin} \\\n    {digest} \\\n")
+    return solved
 
 
 def pytest(session: nox.Session, *words: str, codes: Iterable[int] = (0,)) -> None:
@@ -245,9 +265,12 @@ def environment(group: str) -> Path:
                 print(f"making .nox/{home} from requirements/{group}.txt", file=sys.stderr)
                 if home == group:
                     uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
-                target = ["--no-deps", "--python", f"{folder}/bin/python", "-r", str(requirements)]
-                target += ["-r", str(program)] if installed else []
-                uv("pip", "install", *([] if sys.stderr.isatty() else ["--quiet"]), *target)
+                words = ["pip", "install", "--no-deps", "--python", f"{folder}/bin/python"]
+                words += [] if sys.stderr.isatty() else ["--quiet"]
+                # By its digest, so that no index can bring another package of that name and version.
+                uv(*words, "--require-hashes", "-r", str(requirements))
+                if installed:
+                    uv(*words, "-r", str(program))
                 (folder / name).write_text(stamp)
     return folder / "bin"
 

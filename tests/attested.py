@@ -71,7 +71,7 @@ def known(**changed: object) -> origins.Origins:
             for name in models
         },
         licences={"hubbed/1": "apache-2.0", "packed/1": "Somebody's own"},
-        packages={"core": (("numpy", "1.26.4"),), "torch": (("numpy", "1.26.4"), ("torch", "2.13.0"))},
+        packages={"core": {"numpy": "1.26.4"}, "torch": {"numpy": "1.26.4", "torch": "2.13.0"}},
         version="0.1.0",
     )
     return msgspec.structs.replace(made, **changed)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import noxfile
+
 ROOT = Path(__file__).parents[1]
 TRACKED = [
     ROOT / name
@@ -23,7 +25,7 @@ HOLLOW = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "ma
 FORMATS = ["onnx", "openvino", "tensorflow"]
 FUNCTION_LINES = 50
 MODULE_LINES = 300
-PIN = re.compile(r"[a-z0-9][a-z0-9-]*==[0-9][\w.!]* +# via .+")
+PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==([0-9][\w.!]*)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n    # via .+\n")
 HOME = re.compile(r"(?<![\w.~$}])/(?:home|Users|root)/[\w.-]+")
 
 
@@ -32,10 +34,10 @@ def shown(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def pins(group: str) -> dict[str, str]:
-    """The pins of a requirements file, by package."""
-    lines = (ROOT / "requirements" / f"{group}.txt").read_text().splitlines()
-    return dict(line.split()[0].split("==") for line in lines if not line.startswith("#"))
+def pins(group: str) -> dict[str, tuple[str, str]]:
+    """The pins of a requirements file, by package: the version, and the digests of its files."""
+    text = (ROOT / "requirements" / f"{group}.txt").read_text()
+    return {name: (version, hashes) for name, version, hashes in PIN.findall(text)}
 
 
 @pytest.mark.parametrize(
@@ -95,9 +97,9 @@ def test_licence_is_apache() -> None:
 
 @pytest.mark.parametrize("group", ["core", "cache", "torch", *FORMATS, "signing", "dev", "nox", "benchmarks"])
 def test_requirements_are_pinned(group: str) -> None:
-    """Every line pins one package exactly, with no option, address or path."""
-    lines = (ROOT / "requirements" / f"{group}.txt").read_text().splitlines()
-    assert [line for line in lines if not line.startswith("#") and not PIN.fullmatch(line)] == []
+    """Row 73: every package is pinned to one version and the digests of its files, with no option, address or path."""
+    text = (ROOT / "requirements" / f"{group}.txt").read_text()
+    assert PIN.sub("", text) == noxfile.HEADER.format(group=group)
     assert pins(group)
 
 
@@ -115,12 +117,14 @@ PAIRS = [
 
 @pytest.mark.parametrize(("small", "large"), PAIRS)
 def test_environments_agree(small: str, large: str) -> None:
-    """What the smaller environment has, the larger has too, in the same version."""
+    """What the smaller environment has, the larger has too, in the same version, and of the same files."""
     assert pins(small).items() <= pins(large).items()
 
 
 def test_torch_is_the_promised_one() -> None:
     """The pins carry the versions that the design names, and no CUDA package."""
-    assert pins("torch")["torch"] == "2.13.0"
-    assert pins("torch")["nvidia-pytriton"] == "0.7.0"
+    version, hashes = pins("torch")["torch"]
+    assert version == "2.13.0"
+    assert noxfile.CPU_BUILDS[f"torch=={version}"] in hashes
+    assert pins("torch")["nvidia-pytriton"][0] == "0.7.0"
     assert [name for name in pins("torch") if name.startswith("nvidia-") and name != "nvidia-pytriton"] == []

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from nox import registry
 
 import noxfile
 from pipeline import arguments
+from tests import index_server
 
 
 @pytest.fixture
@@ -185,6 +186,46 @@ def test_pip_variables_win_over_its_files(tmp_path: Path, monkeypatch: pytest.Mo
     settings = noxfile.pip_settings()
     assert settings["timeout"] == "22"
     assert settings["retries"] == "3"
+
+
+@pytest.fixture
+def indexes(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[index_server.Index, index_server.Index]]:
+    """Two indexes that have a package of one name and version: the one that the pins were made with, and another's."""
+    with index_server.serve() as ours, index_server.serve() as theirs:
+        digest = ours.put("small", "1.0", {"small.py": b"OURS = True\n"})
+        theirs.put("small", "1.0", {"small.py": b"OURS = False\n"})
+        (place / "requirements" / "core.txt").write_text(f"small==1.0 \\\n    --hash=sha256:{digest}\n")
+        for name in [each for each in os.environ if each.startswith(("PIP_", "UV_"))]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("UV_CACHE_DIR", str(place / "cache"))
+        yield ours, theirs
+
+
+def test_the_pinned_package_is_taken(
+    indexes: tuple[index_server.Index, index_server.Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is installed is the package that the pins were made with."""
+    monkeypatch.setenv("PIP_INDEX_URL", indexes[0].url)
+    found = noxfile.environment("core").parent
+    assert next(found.glob("lib/*/site-packages/small.py")).read_text() == "OURS = True\n"
+
+
+@pytest.mark.parametrize("fault", ["other files", "another index before it", "no digest"])
+def test_a_package_of_the_same_name_is_not(
+    place: Path, indexes: tuple[index_server.Index, index_server.Index], monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Row 73: another package of that name and version, or a pin without a digest, makes no environment."""
+    ours, theirs = indexes
+    monkeypatch.setenv("PIP_INDEX_URL", theirs.url if fault == "other files" else ours.url)
+    if fault == "another index before it":
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", theirs.url)
+    if fault == "no digest":
+        (place / "requirements" / "core.txt").write_text("small==1.0\n")
+    with pytest.raises(SystemExit, match="uv pip install"):
+        noxfile.environment("core")
+    assert not (place / ".nox" / "core" / "stamp").exists()
+    assert list((place / ".nox" / "core").glob("lib/*/site-packages/small.py")) == []
 
 
 def test_each_session_explains_itself() -> None:

@@ -14,7 +14,6 @@ from pipeline.core import build, lock, spec
 
 LOCAL = "urn:triton-pipeline:builder:local"
 """Who built it, where nobody else says so."""
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.!+_-]+)", re.MULTILINE)
 _UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REPOSITORY = re.compile(r"(?P<name>.+?)(?::(?P<tag>[\w][\w.-]*))?(?:@(?P<digest>.+))?")
@@ -39,13 +38,13 @@ class Documents(msgspec.Struct, frozen=True, kw_only=True):
 
 class Origins(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of a locked build. `built` is what the store holds, by key; `licences` what the sources say,
-    by `model/version`; `packages` the pinned Python packages of the environments that build and serve, by group."""
+    by `model/version`; `packages` the pinned versions of Python's packages, by the groups that build and serve."""
 
     declared: spec.Spec
     locked: lock.Lock
     built: Mapping[str, build.Built]
     licences: Mapping[str, str]
-    packages: Mapping[str, tuple[tuple[str, str], ...]]
+    packages: Mapping[str, Mapping[str, str]]
     version: str
     builder: str = LOCAL
 
@@ -88,16 +87,11 @@ def artifacts(known: Origins) -> Iterator[Artifact]:
             )
 
 
-def pins(text: str) -> tuple[tuple[str, str], ...]:
-    """Name and version of each line of a requirements file that pins one."""
-    return tuple(sorted(_PIN.findall(text)))
-
-
 def packages(known: Origins) -> dict[tuple[str, str], tuple[str, ...]]:
     """Each pinned package, with the groups that have it."""
     found: dict[tuple[str, str], list[str]] = {}
     for group, pinned in sorted(known.packages.items()):
-        for each in pinned:
+        for each in pinned.items():
             found.setdefault(each, []).append(group)
     return {each: tuple(groups) for each, groups in sorted(found.items())}
 

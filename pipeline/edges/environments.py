@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.core import errors, platforms, spec
+from pipeline.core import errors, pins, platforms, spec
 
 VARIABLE = "PIPELINE_TORCH_PYTHON"
 SHAPING = ("numpy", "safetensors", "tokenizers", "torch", "transformers")
@@ -25,7 +24,6 @@ import sys, importlib.metadata as metadata
 there = {each.metadata["Name"].lower().replace("_", "-") for each in metadata.distributions()}
 print(*(name for name in sys.argv[1:] if name not in there))
 """
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.!+_-]+)", re.MULTILINE)
 
 
 def toolchain(root: Path, platform: platforms.Platform = platforms.TORCHSCRIPT) -> dict[str, str]:
@@ -44,8 +42,8 @@ def serving(root: Path, declared: spec.Spec) -> dict[str, str]:
     """The pinned versions of the libraries that the embedded server runs a spec's models with, beside torch's; none
     where there are no pins: an earlier release must be reached all the same."""
     found: dict[str, str] = {}
-    for model in declared.models.values():
-        platform = platforms.of_model(model)
+    known = {each.format: each for each in map(platforms.of_model, declared.models.values())}
+    for platform in known.values():
         for group in platform.groups:
             with contextlib.suppress(errors.Unfit):
                 found |= _pinned(root, group, platform.serving)
@@ -70,23 +68,23 @@ def _missing(python: Path, names: list[str]) -> list[str]:
 
 
 def _pinned(root: Path, group: str, names: Iterable[str]) -> dict[str, str]:
-    pins = root / "requirements" / f"{group}.txt"
-    try:
-        found = dict(_PIN.findall(pins.read_text(encoding="utf-8")))
-    except OSError as error:
-        msg = f"could not read the pinned toolchain {pins}: {error.strerror}"
-        raise errors.Unfit(msg, hint=f"Restore requirements/{group}.txt from git.") from error
+    found = pinned(root, group)
     missing = [name for name in names if name not in found]
     if missing:
-        msg = f"{pins} does not pin {', '.join(missing)}"
+        msg = f"{root / 'requirements' / group}.txt does not pin {', '.join(missing)}"
         raise errors.Unfit(msg, hint="Pin each as `name==version`.")
     return {name: found[name] for name in names}
 
 
-def pins(root: Path, group: str) -> str:
-    """The text of a group's pins. Raises Unfit where there are none."""
-    _pinned(root, group, ())
-    return (root / "requirements" / f"{group}.txt").read_text(encoding="utf-8")
+def pinned(root: Path, group: str) -> dict[str, str]:
+    """The versions of a group's packages. Raises Unfit where there are no pins."""
+    path = root / "requirements" / f"{group}.txt"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        msg = f"could not read the pinned toolchain {path}: {error.strerror}"
+        raise errors.Unfit(msg, hint=f"Restore requirements/{group}.txt from git.") from error
+    return {name: each.version for name, each in pins.parse(text).items()}
 
 
 def interpreter(root: Path) -> Path:

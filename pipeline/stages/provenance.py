@@ -41,8 +41,7 @@ def gather(  # noqa: PLR0913 - what is known, and from where, each by its name
             at: sources.licence(each.source, root=project.root, cache=project.sources, say=say) for at, each in versions
         },
         packages={
-            group: origins.pins(environments.pins(project.root, group))
-            for group in ("core", "torch", *platforms.groups(declared))
+            group: environments.pinned(project.root, group) for group in ("core", "torch", *platforms.groups(declared))
         },
         version=pipeline.__version__,
         **({"builder": builder} if builder else {}),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import errors
+from pipeline.core import errors, pins
 from pipeline.edges.docker import build
 
 ROOT = Path(__file__).parents[2]
@@ -19,11 +19,11 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def wheels(tmp_path: Path) -> Path:
     """A folder with a wheel of every pin, of torch both builds."""
-    pinned = build._pinned((ROOT / "requirements" / "torch.txt").read_text())
+    pinned = pins.parse((ROOT / "requirements" / "torch.txt").read_text())
     folder = tmp_path / "wheels"
     folder.mkdir()
     for name in (*build.PACKAGES, "pip"):
-        stem = f"{name.replace('-', '_')}-{pinned[name]}"
+        stem = f"{name.replace('-', '_')}-{pinned[name].version}"
         (folder / f"{stem}-py3-none-any.whl").write_text(stem)
         if name == "torch":
             (folder / f"{stem}+cpu-cp311-cp311-any.whl").write_text("cpu")
@@ -50,7 +50,7 @@ def test_pinned_wheels_and_no_others(wheels: Path) -> None:
     assert len(names) == len(build.PACKAGES) + 1
     assert [name for name in names if "torch-" in name] == ["wheels/torch-2.13.0+cpu-cp311-cp311-any.whl"]
     assert "wheels/numpy-1.0-py3-none-any.whl" not in names
-    assert all(line.partition("==")[2] for line in parts.requirements.splitlines())
+    assert all(line.partition(" --hash=sha256:")[2] for line in parts.requirements.splitlines())
 
 
 def test_equal_inputs_give_equal_bytes(wheels: Path) -> None:
@@ -86,10 +86,10 @@ def test_the_cuda_build_is_refused(wheels: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_pip_that_fails_has_the_last_word(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wheel that cannot be fetched is Unfit, with what pip said; only what is missing was asked for."""
-    asked: list[list[str]] = []
+    asked: list[str] = []
 
-    def fail(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        asked.append(words)
+    def fail(words: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(more["input"])
         return subprocess.CompletedProcess(words, 1, "", "ERROR: No matching distribution\x1b[0m\n")
 
     monkeypatch.setattr(subprocess, "run", fail)
@@ -97,7 +97,8 @@ def test_pip_that_fails_has_the_last_word(wheels: Path, monkeypatch: pytest.Monk
     with pytest.raises(errors.Unfit, match="could not fetch") as refused:
         made(wheels)
     assert refused.value.details == ("ERROR: No matching distribution\\x1b[0m",)
-    assert [word for word in asked[0] if "==" in word] == ["jinja2==3.1.6"]
+    assert asked[0].startswith("jinja2==3.1.6 --hash=sha256:")
+    assert len(asked[0].splitlines()) == 1
 
 
 def test_the_dockerfile_is_pinned_and_not_roots() -> None:
@@ -107,4 +108,5 @@ def test_the_dockerfile_is_pinned_and_not_roots() -> None:
     assert {line for line in lines if line.startswith("FROM ")} == {"FROM ${BASE} AS parts", "FROM ${BASE}"}
     assert "USER 1000:1000" in lines
     assert "--no-index" in "".join(lines)
+    assert "--require-hashes" in "".join(lines)
     assert not [line for line in lines if "apt-get" in line or "curl" in line or line.startswith("ADD ")]

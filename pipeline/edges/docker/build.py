@@ -21,7 +21,7 @@ import msgspec
 
 import pipeline
 from pipeline import edges
-from pipeline.core import build, errors
+from pipeline.core import build, errors, pins
 from pipeline.edges import files
 from pipeline.edges.docker import engine as engines
 from pipeline.edges.docker import images
@@ -74,13 +74,13 @@ def parts(home: Path, wheels: Path, backends: Mapping[str, Path], *, base: str, 
     digest, or an id. Raises Unfit where pip does not get a wheel, or only torch's CUDA build, and without a checkout.
     """
     places = {"Dockerfile": home / "docker" / "Dockerfile"}
-    pins = files.read(home / "requirements" / "torch.txt", _PINS)
-    if pins is None or not places["Dockerfile"].is_file():
+    text = files.read(home / "requirements" / "torch.txt", _PINS)
+    if text is None or not places["Dockerfile"].is_file():
         msg = f"{home} is no checkout of the pipeline: it has no docker/Dockerfile with requirements/torch.txt"
         raise errors.Unfit(msg, hint="Run this in a clone of its repository.")
-    pinned = _pinned(pins.decode())
+    pinned = pins.parse(text.decode())
     found = _fetch(pinned, wheels, say)
-    requirements = "".join(f"{name}=={pinned[name]}\n" for name in PACKAGES)
+    requirements = "".join(pins.line(name, pinned[name]) for name in PACKAGES)
     places |= {f"wheels/{path.name}": path for path in found}
     places |= {f"backends/{name}": path for name, path in backends.items() if name.partition("/")[0] == BACKEND}
     return Parts(base=base, files=dict(sorted(places.items())), requirements=requirements)
@@ -129,10 +129,11 @@ def _build(engine: engines.Engine, context: IO[bytes], tag: str, arguments: dict
                 )
 
 
-def _fetch(pinned: Mapping[str, str], folder: Path, say: edges.Say) -> tuple[Path, ...]:
+def _fetch(pinned: Mapping[str, pins.Pin], folder: Path, say: edges.Say) -> tuple[Path, ...]:
     """The wheels of the packages and of pip; those that are in the folder already are taken from there."""
     wanted = [*PACKAGES, "pip"]
-    missing = [name for name in wanted if not _wheels(folder, name, pinned[name])]
+    versions = {name: pinned[name].version for name in wanted}
+    missing = [name for name in wanted if not _wheels(folder, name, versions[name])]
     if missing:
         say(f"fetching {len(missing)} wheels")
         files.make_folder(folder)
@@ -140,7 +141,8 @@ def _fetch(pinned: Mapping[str, str], folder: Path, say: edges.Say) -> tuple[Pat
         words += ["--disable-pip-version-check", f"--dest={folder}", f"--python-version={_PYTHON}"]
         words += [f"--platform={name}_x86_64" for name in _PLATFORMS]
         done = subprocess.run(
-            [*words, *(f"{name}=={pinned[name]}" for name in missing)],
+            [*words, "--requirement=/dev/stdin"],
+            input="".join(pins.line(name, pinned[name]) for name in missing),
             capture_output=True,
             text=True,
             errors="replace",
@@ -151,11 +153,11 @@ def _fetch(pinned: Mapping[str, str], folder: Path, say: edges.Say) -> tuple[Pat
             msg = "pip could not fetch the wheels of the image"
             hint = "It uses your own configuration (`pip config list`): the last lines above are pip's."
             raise errors.Unfit(msg, hint=hint, details=map(engines.clean, done.stderr.splitlines()[-10:]))
-    if not _wheels(folder, "torch", pinned["torch"]):
+    if not _wheels(folder, "torch", versions["torch"]):
         msg = "pip found only the CUDA build of torch, which is three times as large and has no use here"
         hint = "Name the index of PyTorch's CPU builds in PIP_EXTRA_INDEX_URL: pytorch.org tells it (Linux, pip, CPU)."
         raise errors.Unfit(msg, hint=hint)
-    return tuple(path for name in wanted for path in _wheels(folder, name, pinned[name])[:1])
+    return tuple(path for name in wanted for path in _wheels(folder, name, versions[name])[:1])
 
 
 def _wheels(folder: Path, name: str, version: str) -> list[Path]:
@@ -163,11 +165,6 @@ def _wheels(folder: Path, name: str, version: str) -> list[Path]:
     label = "+cpu" if name == "torch" else ""
     found = folder.glob(f"{name.replace('-', '_')}-*.whl")
     return sorted(path for path in found if path.name.split("-")[1] == version + label)
-
-
-def _pinned(requirements: str) -> dict[str, str]:
-    lines = (line.split()[0].partition("==") for line in requirements.splitlines() if line and line[0] != "#")
-    return {name: version for name, _, version in lines}
 
 
 def _pack(made: Parts, file: IO[bytes]) -> None:
