@@ -267,8 +267,8 @@ def environment(group: str) -> Path:
                     uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
                 words = ["pip", "install", "--no-deps", "--python", f"{folder}/bin/python"]
                 words += [] if sys.stderr.isatty() else ["--quiet"]
-                # By its digest, so that no index can bring another package of that name and version.
-                uv(*words, "--require-hashes", "-r", str(requirements))
+                options, text = by_digest(requirements.read_text(), uv_variables(pip_settings()) | os.environ)
+                uv(*words, *options, "-r", "-", told=text)
                 if installed:
                     uv(*words, "-r", str(program))
                 (folder / name).write_text(stamp)
@@ -283,14 +283,26 @@ def stands(folder: Path, name: str, stamp: str) -> bool:
         return False
 
 
-def uv(*words: str) -> None:
+def by_digest(pins: str, variables: dict[str, str]) -> tuple[list[str], str]:
+    """uv's options for pins, and their text for it: no index can bring another package of a name and version.
+
+    uv knows the CPU build of torch by its whole version only. One that the user has chosen has no digest here.
+    """
+    there = wheels_of_torch(variables.get("UV_FIND_LINKS", "").split(","), "torch-*+cpu-*.whl")
+    if variables.get("UV_TORCH_BACKEND", "cpu" if there else "") == "cpu":
+        return ["--require-hashes"], re.sub(r"^(torch==[\w.]+) ", r"\1+cpu ", pins, flags=re.MULTILINE)
+    return [], re.sub(r"^(torch==[\w.]+)(?: \\\n +--hash=\S+)+", r"\1", pins, flags=re.MULTILINE)
+
+
+def uv(*words: str, told: str = "") -> None:
     """Run uv so that it sees the packages that pip would see; variables that the user set for uv win."""
     beside = Path(sys.executable).with_name("uv")
     program = str(beside) if beside.exists() else shutil.which("uv")
     if program is None:
         sys.exit("uv is missing: pip install -r requirements/nox.txt")
     command = [program, *words]
-    if code := subprocess.run(command, cwd=ROOT, env=uv_variables(pip_settings()) | os.environ, check=False).returncode:
+    variables = uv_variables(pip_settings()) | os.environ
+    if code := subprocess.run(command, cwd=ROOT, env=variables, input=told, text=True, check=False).returncode:
         sys.exit(f"{' '.join(command[:3])} ended with {code}: mend what it says above, then run this session again")
 
 
@@ -312,7 +324,12 @@ def uv_variables(settings: dict[str, str]) -> dict[str, str]:
         found["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip looks: every index, the newest version
     links = found.get("UV_FIND_LINKS", "").split()
     found["UV_FIND_LINKS"] = ",".join(links)
-    folders = [Path(unquote(urlsplit(link).path)) for link in links if urlsplit(link).scheme in {"", "file"}]
-    if not any(any(folder.glob("torch-*.whl")) for folder in folders):
+    if not wheels_of_torch(links, "torch-*.whl"):
         found["UV_TORCH_BACKEND"] = "cpu"
     return {name: value for name, value in found.items() if value}
+
+
+def wheels_of_torch(links: list[str], pattern: str) -> bool:
+    """Whether a folder of this machine that uv looks into has such a wheel."""
+    folders = [Path(unquote(urlsplit(link).path)) for link in links if urlsplit(link).scheme in {"", "file"} and link]
+    return any(any(folder.glob(pattern)) for folder in folders)

@@ -96,10 +96,10 @@ def killed_while_installing(place: Path) -> None:
     """Make the environment in this process, and die as the packages arrive."""
     real = noxfile.uv
 
-    def die(*words: str) -> None:
+    def die(*words: str, told: str = "") -> None:
         if words[0] == "pip":
             os.kill(os.getpid(), signal.SIGKILL)
-        real(*words)
+        real(*words, told=told)
 
     noxfile.uv = die
     noxfile.environment("core")
@@ -120,10 +120,10 @@ def test_creations_at_once_make_one(place: Path, monkeypatch: pytest.MonkeyPatch
     """Sessions that start together wait for one creation and share it."""
     real, calls = noxfile.uv, place / "calls"
 
-    def noted(*words: str) -> None:
+    def noted(*words: str, told: str = "") -> None:
         with calls.open("a") as file:
             file.write(f"{words[0]}\n")
-        real(*words)
+        real(*words, told=told)
 
     monkeypatch.setattr(noxfile, "uv", noted)
     context = multiprocessing.get_context("fork")
@@ -176,6 +176,37 @@ def test_torch_comes_from_the_users_folder(tmp_path: Path, scheme: str) -> None:
     (tmp_path / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
     links = f"{scheme}{tmp_path}"
     assert noxfile.uv_variables({"find-links": links}) == {"UV_FIND_LINKS": links}
+
+
+PINS = """\
+numpy==1.26.4 \\
+    --hash=sha256:1
+    # via x
+torch==2.13.0 \\
+    --hash=sha256:2 \\
+    --hash=sha256:3
+    # via y
+"""
+ALL = ["--require-hashes"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "wheel", "expected"),
+    [
+        ("cpu", "", ALL),
+        ("", "torch-2.13.0+cpu-cp311-cp311-any.whl", ALL),
+        ("", "torch-2.13.0-cp311-cp311-any.whl", []),
+        ("cu126", "torch-2.13.0+cpu-cp311-cp311-any.whl", []),
+    ],
+)
+def test_torch_is_held_to_its_digest(tmp_path: Path, backend: str, wheel: str, expected: list[str]) -> None:
+    """Row 73: the CPU build is, as every package; a build of the user's own choice cannot be, and the others are."""
+    (tmp_path / (wheel or "none")).touch()
+    variables = {"UV_FIND_LINKS": str(tmp_path)} | ({"UV_TORCH_BACKEND": backend} if backend else {})
+    options, text = noxfile.by_digest(PINS, variables)
+    assert options == expected
+    held = PINS.replace("torch==2.13.0", "torch==2.13.0+cpu")
+    assert text == (held if expected else PINS.partition("torch")[0] + "torch==2.13.0\n    # via y\n")
 
 
 def test_pip_variables_win_over_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
