@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -207,7 +206,7 @@ def with_cpu_build(solved: str) -> str:
     return solved
 
 
-def pytest(session: nox.Session, *words: str, codes: Iterable[int] = (0,)) -> None:
+def pytest(session: nox.Session, *words: str, codes: tuple[int, ...] = (0,)) -> None:
     """Run tests in the development environment, which has torch too."""
     interpreter = environment("dev") / "python"
     command = [str(interpreter), "-m", "pytest", *words, *session.posargs]

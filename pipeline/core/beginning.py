@@ -178,5 +178,4 @@ def model_name(text: str) -> str:
 
 def noxfile(ours: str) -> str:
     """Our own noxfile without what only we need."""
-    made = _OWN.sub("", ours)
-    return made if re.search(r"(?<![\w.])re\.", made) else made.replace("import re\n", "")
+    return _OWN.sub("", ours)
