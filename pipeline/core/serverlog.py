@@ -53,6 +53,11 @@ def loading(lines: Iterable[str]) -> tuple[tuple[str, int], ...]:
     return tuple(each for each in begun if each[0] not in ended)
 
 
+def is_starved(lines: Iterable[str]) -> bool:
+    """Whether the server gave up as its processes waited too long for one another: the same start may go well."""
+    return any(_STARVED.search(line) for line in lines)
+
+
 def reason(text: str) -> str:
     """Triton's words without the trace of our own backend's files, on one line."""
     text = _TRACE.sub("", text.strip().removesuffix('"').replace("\n", "\\n"))

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from pipeline import edges
-from pipeline.core import diff, errors, spec, state
+from pipeline.core import diff, errors, serverlog, spec, state
 from pipeline.edges import embedded, family, inference, ports, record, triton
 from pipeline.edges.embedded import server
 from pipeline.stages import choose, down, observe, serve
@@ -251,6 +251,42 @@ def test_a_server_that_ends_at_its_start(place: Place) -> None:
     with pytest.raises(errors.PipelineError, match=r"Triton listens and is not live: .*nowhere"):
         serve.serve(place.project, place.spec(), place.wanted(), launch, place.changes(), say=SAID.append)
     assert place.nothing_left()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_server_that_gives_up_is_started_once_more(place: Place, times: int) -> None:
+    """A machine too busy for Triton's processes ends it: that is told, and tried again, once."""
+    file = place.add("slow")
+    good = file.read_bytes()
+    file.unlink()
+    os.mkfifo(file)
+    words = "terminate called after throwing an instance of 'boost::interprocess::lock_exception'\n"
+
+    def give_up() -> None:
+        killed: set[int] = set()
+        while len(killed) < times:
+            found = embedded.find(place.project.run)
+            if found and found.pid not in killed and serverlog.loading(embedded.log(found)):
+                killed.add(found.pid)
+                if times == 1:
+                    file.unlink()
+                    file.write_bytes(good)
+                with found.log.open("a") as log:
+                    log.write(words)
+                os.kill(found.pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+    SAID.clear()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        ended = pool.submit(give_up)
+        if times == 1:
+            place.serve()
+            assert place.ask("slow") == 2
+        else:
+            assert "this machine is too busy for them" in place.refused().message
+            assert place.nothing_left()
+        ended.result()
+    assert len([line for line in SAID if "starting it once more" in line]) == 1
 
 
 def test_a_server_that_never_gets_ready(place: Place) -> None:

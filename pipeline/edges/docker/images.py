@@ -143,7 +143,10 @@ def pull(engine: engines.Engine, reference: str, *, limit: float, say: edges.Say
                 time.sleep(pause)
                 continue
             msg = f"could not pull {reference}: {words}"
-            hint = hint or "Check the connection: what was got is kept. Or bring the image in a file: `docker load`."
+            hint = hint or (
+                "Check the connection to the registry; what was got is kept, and the next pull goes on. "
+                "An image from another machine comes in a file: `docker save` there, `docker load` here."
+            )
             raise errors.Unfit(msg, hint=hint) from broken
     found = find(engine, reference)
     if found is None:

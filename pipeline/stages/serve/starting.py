@@ -43,29 +43,53 @@ def start(  # noqa: PLR0913 - what is wanted, and where
 ) -> record.Running:
     """Starts a server with its record in `run`, and returns when all of `wanted` answers.
 
-    `beside` is a server that it shares ports with. Raises Unfit where the environment lacks what a format needs, and
-    PipelineError, with the server gone, where they do not answer within `target.ready_timeout` seconds.
+    `beside` is a server that it shares ports with. One that gives up as the machine is too busy for its processes is
+    started once more. Raises Unfit where the environment lacks what a format needs, and PipelineError, with the server
+    gone, where they do not answer within `target.ready_timeout` seconds.
     """
-    limit = declared.target.ready_timeout
     if isinstance(planned, embedded.Launch):
         _check_formats(declared, wanted, planned.python)
-    running = runtimes.start(planned, run=run, say=say, beside=beside)
-    try:
-        deadline = time.monotonic() + limit
-        source = handover.PROVER if beside and beside.ports.http == planned.ports.http else None
-        client = triton.client(running, timeout=limit, source=source)
-        asked = msgspec.structs.replace(client, timeout=_ANSWER)
-        _wait(running, lambda: runtimes.of(running).answering(running) and _is(running, asked), deadline, limit, say)
-        _check_live(running, client)
-        proof.prove(running, client, declared, wanted)
-        _wait(running, lambda: runtimes.of(running).listening(running), deadline, limit, say)
-        running = proof.remember(running, client, planned.repository, wanted)
-    except BaseException:
-        # Ctrl-C too: what was started here and does not serve is not left behind.
-        runtimes.of(running).kill(running)
-        raise
+    for again in (True, False):
+        running = runtimes.start(planned, run=run, say=say, beside=beside)
+        try:
+            return _answered(running, declared, wanted, planned, beside=beside, say=say)
+        except BaseException as error:
+            # Ctrl-C too: what was started here and does not serve is not left behind.
+            starved = isinstance(error, errors.PipelineError) and _is_starved(running)
+            runtimes.of(running).kill(running)
+            if not (starved and again):
+                raise
+        say("this machine was too busy for Triton's processes, and it gave up: starting it once more")
+    raise AssertionError
+
+
+def _answered(  # noqa: PLR0913 - what is wanted, and where
+    running: record.Running,
+    declared: spec.Spec,
+    wanted: Mapping[str, state.Live],
+    planned: runtimes.Launch,
+    *,
+    beside: record.Running | None,
+    say: edges.Say,
+) -> record.Running:
+    """The server, with its record written, once all of `wanted` answers."""
+    limit = declared.target.ready_timeout
+    deadline = time.monotonic() + limit
+    source = handover.PROVER if beside and beside.ports.http == planned.ports.http else None
+    client = triton.client(running, timeout=limit, source=source)
+    asked = msgspec.structs.replace(client, timeout=_ANSWER)
+    _wait(running, lambda: runtimes.of(running).answering(running) and _is(running, asked), deadline, limit, say)
+    _check_live(running, client)
+    proof.prove(running, client, declared, wanted)
+    _wait(running, lambda: runtimes.of(running).listening(running), deadline, limit, say)
+    made = proof.remember(running, client, planned.repository, wanted)
     say(f"every version answers: {_names(wanted)}")
-    return running
+    return made
+
+
+def _is_starved(running: record.Running) -> bool:
+    kind = runtimes.of(running)
+    return not kind.alive(running) and serverlog.is_starved(kind.log(running))
 
 
 def _check_formats(declared: spec.Spec, names: Iterable[str], python: Path) -> None:
