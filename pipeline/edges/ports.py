@@ -44,6 +44,11 @@ def free() -> spec.Ports:
     return spec.Ports(http=found[0], grpc=found[1], metrics=found[2])
 
 
+def taken(ports: spec.Ports) -> bool:
+    """Whether somebody listens on one of these ports of the loopback address."""
+    return any(map(_inodes, (ports.http, ports.grpc, ports.metrics)))
+
+
 def held(numbers: Iterable[int], pid: int) -> bool:
     """Whether this very process listens on all these ports."""
     sockets = _sockets(Path(f"/proc/{pid}"))

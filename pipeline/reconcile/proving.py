@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from pipeline.core import chains, diff, report
-from pipeline.edges import ports, runtimes
+from pipeline.edges import runtimes
 from pipeline.reconcile import asking
 from pipeline.reconcile.goals import Goal
 from pipeline.reconcile.site import Site, discard_candidate
@@ -38,7 +38,7 @@ def prove(site: Site, wanted: Goal, names: tuple[str, ...]) -> None:
     needed = chains.needed(wanted.declared, names)
     for name in needed:
         put(wanted.state.models[name])
-    apart = msgspec.structs.replace(wanted.planned, repository=folder, ports=ports.free(), models=needed)
+    apart = msgspec.structs.replace(wanted.planned, repository=folder, models=needed)
     live = {name: wanted.state.server.models[name] for name in needed}
     with serving.candidate(site.project.candidate / "run", wanted.declared, live, apart, say=lambda _: None) as running:
         made = asking.ask(site, wanted.declared, wanted.locked, names, running=running)

@@ -266,7 +266,8 @@ def test_a_server_that_gives_up_is_started_once_more(place: Place, times: int) -
         killed: set[int] = set()
         while len(killed) < times:
             found = embedded.find(place.project.run)
-            if found and found.pid not in killed and serverlog.loading(embedded.log(found)):
+            up = len([line for line in SAID if line.startswith("started Triton")]) > len(killed)
+            if up and found and found.pid not in killed and serverlog.loading(embedded.log(found)):
                 killed.add(found.pid)
                 if times == 1:
                     file.unlink()
@@ -326,6 +327,22 @@ def test_a_port_taken_between_the_check_and_the_start(place: Place, name: str, m
         refused = place.refused()
     assert f"Socket '127.0.0.1:{getattr(place.ports, name)}' already in use" in refused.message
     assert place.nothing_left()
+
+
+def test_a_server_apart_has_ports_of_its_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What models are proven in shares no port, and starts on others where somebody was quicker (row 50)."""
+    place.add("one")
+    with socket.socket() as quicker:
+        quicker.bind(("127.0.0.1", 0))
+        quicker.listen()
+        taken = msgspec.structs.replace(place.ports, grpc=quicker.getsockname()[1])
+        chosen = iter([taken, repository.free_ports()])
+        monkeypatch.setattr(ports, "free", lambda: next(chosen))
+        apart = serve.candidate(place.project.run, place.spec(), place.wanted().models, place.launch(), say=SAID.append)
+        with apart as running:
+            assert running.ports.grpc != taken.grpc
+            assert b"--reuse" not in Path(f"/proc/{running.pid}/cmdline").read_bytes()
+    assert list(chosen) == []
 
 
 def test_a_foreign_triton_is_never_taken_for_ours(place: Place, tmp_path: Path) -> None:

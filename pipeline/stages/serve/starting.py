@@ -11,7 +11,7 @@ import msgspec
 
 from pipeline import edges
 from pipeline.core import errors, platforms, serverlog, spec, state
-from pipeline.edges import embedded, environments, handover, record, runtimes, triton
+from pipeline.edges import embedded, environments, handover, ports, record, runtimes, triton
 from pipeline.stages.serve import proof
 
 _TICK = 0.05
@@ -23,13 +23,29 @@ _SPEAK = 10.0
 def candidate(
     run: Path, declared: spec.Spec, wanted: Mapping[str, state.Live], planned: runtimes.Launch, *, say: edges.Say
 ) -> Iterator[record.Running]:
-    """A server of its own to prove models in, which is gone at the end. Raises what `start` raises."""
+    """A server to prove models in, on ports that nobody shares, gone at the end. Raises what `start` does."""
     runtimes.tidy(run)
-    running = start(run, declared, wanted, planned, say=say)
+    running = _start_apart(run, declared, wanted, planned, say)
     try:
         yield running
     finally:
         runtimes.of(running).kill(running)
+
+
+def _start_apart(
+    run: Path, declared: spec.Spec, wanted: Mapping[str, state.Live], planned: runtimes.Launch, say: edges.Say
+) -> record.Running:
+    """Another may take a port between the look at it and Triton's start: then it is tried once more, on others."""
+    for again in (True, False):
+        apart = msgspec.structs.replace(planned, ports=ports.free())
+        if isinstance(apart, embedded.Launch):
+            apart = msgspec.structs.replace(apart, shared=False)
+        try:
+            return start(run, declared, wanted, apart, say=say)
+        except errors.PipelineError:
+            if not (again and ports.taken(apart.ports)):
+                raise
+    raise AssertionError
 
 
 def start(  # noqa: PLR0913 - what is wanted, and where
