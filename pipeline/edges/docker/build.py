@@ -54,6 +54,7 @@ BACKEND = "pytorch"
 """The one of our backends whose libraries are among these."""
 
 _PYTHON = "3.11"
+_LABELS = {"torch": "+cpu"}
 _PINS = 1 << 20
 _PLATFORMS = ("manylinux_2_35", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 _TIME = 315532800  # 1980-01-01: the first second that every archive format knows
@@ -142,14 +143,14 @@ def _fetch(pinned: Mapping[str, pins.Pin], folder: Path, say: edges.Say) -> tupl
         words += [f"--platform={name}_x86_64" for name in _PLATFORMS]
         done = subprocess.run(
             [*words, "--requirement=/dev/stdin"],
-            input="".join(pins.line(name, pinned[name]) for name in missing),
+            input="".join(pins.line(name, _labelled(name, pinned[name])) for name in missing),
             capture_output=True,
             text=True,
             errors="replace",
             timeout=TIMEOUT,
             check=False,
         )
-        if done.returncode:
+        if done.returncode and _LABELS["torch"] not in done.stderr:
             msg = "pip could not fetch the wheels of the image"
             hint = "It uses your own configuration (`pip config list`): the last lines above are pip's."
             raise errors.Unfit(msg, hint=hint, details=map(engines.clean, done.stderr.splitlines()[-10:]))
@@ -160,11 +161,15 @@ def _fetch(pinned: Mapping[str, pins.Pin], folder: Path, say: edges.Say) -> tupl
     return tuple(path for name in wanted for path in _wheels(folder, name, versions[name])[:1])
 
 
+def _labelled(name: str, pin: pins.Pin) -> pins.Pin:
+    """The pin as pip must be asked: of two builds with good digests it would take the other."""
+    return msgspec.structs.replace(pin, version=pin.version + _LABELS.get(name, ""))
+
+
 def _wheels(folder: Path, name: str, version: str) -> list[Path]:
     """The wheels of a package's version; of torch, those of the CPU build, which has a label of its own."""
-    label = "+cpu" if name == "torch" else ""
     found = folder.glob(f"{name.replace('-', '_')}-*.whl")
-    return sorted(path for path in found if path.name.split("-")[1] == version + label)
+    return sorted(path for path in found if path.name.split("-")[1] == version + _LABELS.get(name, ""))
 
 
 def _pack(made: Parts, file: IO[bytes]) -> None:
