@@ -50,10 +50,11 @@ CHANGES = (change_spec, change_lock, change_repository, change_server, change_re
 
 
 def state(place: between.Place) -> tuple[object, ...]:
-    """Everything that a run could touch: files, and what the server has loaded."""
+    """Everything that a run could touch: files, and what the server has loaded. Its log is its own to write."""
     root = place.project.root
     client = triton.Client(port=place.project.ports[0])
-    return faults.contents(root, without=[".pipeline/digests.json"]), client.index(), live.pid(place.project)
+    without = [".pipeline/digests.json", ".pipeline/run/server.log"]
+    return faults.contents(root, without=without), client.index(), live.pid(place.project)
 
 
 def named(change: dict[str, str]) -> tuple[str, str, str]:
