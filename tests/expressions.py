@@ -79,18 +79,14 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 def _either(tokens: list[str], names: Mapping[str, Any], functions: Functions) -> tuple[Any, list[str]]:
-    value, tokens = _both(tokens, names, functions)
-    while tokens[:1] == ["||"]:
-        other, tokens = _both(tokens[1:], names, functions)
-        value = value or other
-    return value, tokens
-
-
-def _both(tokens: list[str], names: Mapping[str, Any], functions: Functions) -> tuple[Any, list[str]]:
+    """Terms with `||` and `&&` between them; the second binds more strongly, and both give one of their terms."""
     value, tokens = _compared(tokens, names, functions)
     while tokens[:1] == ["&&"]:
         other, tokens = _compared(tokens[1:], names, functions)
         value = value and other
+    if tokens[:1] == ["||"]:
+        other, tokens = _either(tokens[1:], names, functions)
+        value = value or other
     return value, tokens
 
 
