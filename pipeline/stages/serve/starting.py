@@ -23,7 +23,10 @@ _SPEAK = 10.0
 def candidate(
     run: Path, declared: spec.Spec, wanted: Mapping[str, state.Live], planned: runtimes.Launch, *, say: edges.Say
 ) -> Iterator[record.Running]:
-    """A server to prove models in, on ports that nobody shares, gone at the end. Raises what `start` does."""
+    """A server to prove models in, on ports of its own, gone at the end. Raises what `start` does.
+
+    An embedded one shares its ports with nobody; nor does a container, but in the machine's own network.
+    """
     runtimes.tidy(run)
     running = _start_apart(run, declared, wanted, planned, say)
     try:
@@ -71,8 +74,10 @@ def start(  # noqa: PLR0913 - what is wanted, and where
             return _answered(running, declared, wanted, planned, beside=beside, say=say)
         except BaseException as error:
             # Ctrl-C too: what was started here and does not serve is not left behind.
-            starved = isinstance(error, errors.PipelineError) and _is_starved(running)
-            runtimes.of(running).kill(running)
+            try:
+                starved = isinstance(error, errors.PipelineError) and _is_starved(running)
+            finally:
+                runtimes.of(running).kill(running)
             if not (starved and again):
                 raise
         say("this machine was too busy for Triton's processes, and it gave up: starting it once more")
