@@ -181,7 +181,8 @@ def pins(session: nox.Session) -> None:
             shutil.copyfile(ROOT / "requirements" / "dev.txt", target)
         words = [word for name in names for word in ("--group", name)]
         source = [] if group in ALONE else ["pyproject.toml"]
-        options = "--python-version 3.11 --no-header --annotation-style line --quiet --generate-hashes".split()
+        options = ["--python-version", "3.11", "--generate-hashes", "--no-header", "--annotation-style", "line"]
+        options += ["--quiet"]
         uv("pip", "compile", *source, *words, *options, "-o", str(target), *asked)
         target.write_text(HEADER.format(group=group) + with_cpu_build(target.read_text()))
 
