@@ -124,7 +124,8 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     `repository` is the model repository's path below it, empty where it is the folder itself. It must be a parent of
     the models' folders: the mount of a folder does not see another that takes its place. `image` is a reference,
     `image_id` what the engine calls it. `models` are loaded at the start. With a `key` only who has it may load and
-    unload models, as far as the image's release can tell them apart.
+    unload models, as far as the image's release can tell them apart. A `shared` server in the machine's own network
+    lets another listen on its ports too.
     """
 
     folder: str
@@ -137,6 +138,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     spec: str = ""
     release: str = ""
     models: tuple[str, ...] = ()
+    shared: bool = True
 
 
 def container(target: spec.Target, given: Given) -> Container:
@@ -177,7 +179,9 @@ def fingerprint(target: spec.Target, given: Given) -> str:
     """The digest of all that only a new container can change: models come and go in a running one, its labels tell
     what it was made for, and an image counts by its id where that is known."""
     image = "" if given.image_id else given.image
-    anybody = Given(folder=given.folder, repository=given.repository, image=image, image_id=given.image_id)
+    anybody = Given(
+        folder=given.folder, repository=given.repository, image=image, image_id=given.image_id, shared=given.shared
+    )
     return build.digest(container(target, anybody))
 
 
@@ -235,7 +239,7 @@ def _command(target: spec.Target, given: Given, *, on_gpu: bool) -> tuple[str, .
         f"{_PREFIX}pipeline_{given.nonce}_",
         *_OPTIONS,
         *(() if on_gpu else _NO_GPU),
-        *(() if own else _SHARED),
+        *(_SHARED if given.shared and not own else ()),
         *_locked(target, given),
         *(f"{_LOAD}{name}" for name in sorted(given.models)),
     )

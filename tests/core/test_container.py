@@ -152,6 +152,8 @@ def test_command_on_the_machines_network() -> None:
     command = made(limits={"network": "host"}, ports={"http": 9000}).command
     assert {"--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"} < set(command)
     assert {"--http-port=9000", "--reuse-http-port=true", "--reuse-grpc-port=true"} < set(command)
+    apart = msgspec.structs.replace(GIVEN, shared=False)
+    assert not [word for word in made(apart, limits={"network": "host"}).command if word.startswith("--reuse")]
 
 
 def test_stop_waits_longer_than_the_drain() -> None:

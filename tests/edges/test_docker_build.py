@@ -74,31 +74,40 @@ def test_the_inputs_name_all_that_goes_in(wheels: Path) -> None:
     assert build.inputs(made(wheels)) != first
 
 
-def test_the_cuda_build_is_refused(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where pip has only the CUDA build the user is told how to name the other index."""
-    next(wheels.glob("torch-*+cpu*")).unlink()
-    done = subprocess.CompletedProcess([], 0, "", "")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    with pytest.raises(errors.Unfit, match="only the CUDA build") as refused:
-        made(wheels)
-    assert "PIP_EXTRA_INDEX_URL" in refused.value.hint
+def failing(monkeypatch: pytest.MonkeyPatch, words: str) -> list[str]:
+    """Lets pip fail with these words; what it is asked for comes into the list."""
+    asked: list[str] = []
+
+    def fail(command: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(more["input"])
+        return subprocess.CompletedProcess(command, 1, "", words)
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    return asked
 
 
 def test_pip_that_fails_has_the_last_word(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wheel that cannot be fetched is Unfit, with what pip said; only what is missing was asked for."""
-    asked: list[str] = []
-
-    def fail(words: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
-        asked.append(more["input"])
-        return subprocess.CompletedProcess(words, 1, "", "ERROR: No matching distribution\x1b[0m\n")
-
-    monkeypatch.setattr(subprocess, "run", fail)
+    asked = failing(monkeypatch, "ERROR: No matching distribution\x1b[0m\n")
     next(wheels.glob("jinja2-*")).unlink()
     with pytest.raises(errors.Unfit, match="could not fetch") as refused:
         made(wheels)
     assert refused.value.details == ("ERROR: No matching distribution\\x1b[0m",)
     assert asked[0].startswith("jinja2==3.1.6 --hash=sha256:")
     assert len(asked[0].splitlines()) == 1
+    assert "PIP_EXTRA_INDEX_URL" not in refused.value.hint
+
+
+@pytest.mark.parametrize("said", ["(from versions: 2.13.0)", "(from versions: none)"])
+def test_the_cpu_build_that_is_not_there(wheels: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """Without the CPU build of torch the user is told of its index; whether pip saw another build, pip says itself."""
+    asked = failing(monkeypatch, f"ERROR: Could not find a version that satisfies torch==2.13.0+cpu {said}\n")
+    next(wheels.glob("torch-*+cpu*")).unlink()
+    with pytest.raises(errors.Unfit, match="could not fetch") as refused:
+        made(wheels)
+    assert "PIP_EXTRA_INDEX_URL" in refused.value.hint
+    assert said in refused.value.details[0]
+    assert asked[0].startswith("torch==2.13.0+cpu --hash=sha256:")
 
 
 def test_the_dockerfile_is_pinned_and_not_roots() -> None:

@@ -281,3 +281,19 @@ def test_pull_for_another_machine(socket: Path) -> None:
         pytest.raises(errors.Unfit, match="made for linux/arm64"),
     ):
         docker.pull(engine, "triton:1", limit=10, say=lambda _: None)
+
+
+def test_a_container_apart_shares_no_port() -> None:
+    """In the machine's own network a server lets another share its ports, but for one that models are proven in."""
+    limits = spec.Container(network="host")
+    launch = docker.Launch(
+        repository=Path("/srv/models"),
+        ports=spec.Ports(),
+        models=(),
+        target=spec.Target(image="triton:1", container=limits),
+        image="triton:1",
+    )
+    apart = msgspec.structs.replace(launch, shared=False)
+    found = [[word for word in docker.wanted(each).command if "reuse" in word] for each in (launch, apart)]
+    assert found == [["--reuse-http-port=true", "--reuse-grpc-port=true"], []]
+    assert docker.fingerprint(apart) != docker.fingerprint(launch)

@@ -72,7 +72,7 @@ def parts(home: Path, wheels: Path, backends: Mapping[str, Path], *, base: str, 
     """The parts out of a checkout of the pipeline, with the wheels fetched into `wheels` by pip's own configuration.
 
     `backends` are the sources of our backends by their place, `base` is a reference that stays what it is: one with a
-    digest, or an id. Raises Unfit where pip does not get a wheel, or only torch's CUDA build, and without a checkout.
+    digest, or an id. Raises Unfit where pip does not get a wheel, and without a checkout.
     """
     places = {"Dockerfile": home / "docker" / "Dockerfile"}
     text = files.read(home / "requirements" / "torch.txt", _PINS)
@@ -150,14 +150,15 @@ def _fetch(pinned: Mapping[str, pins.Pin], folder: Path, say: edges.Say) -> tupl
             timeout=TIMEOUT,
             check=False,
         )
-        if done.returncode and _LABELS["torch"] not in done.stderr:
+        if done.returncode:
             msg = "pip could not fetch the wheels of the image"
             hint = "It uses your own configuration (`pip config list`): the last lines above are pip's."
+            if _LABELS["torch"] in done.stderr:
+                hint = (
+                    "The lines above are pip's. PyPI has only the CUDA build of torch: name the index of PyTorch's CPU "
+                    "builds in PIP_EXTRA_INDEX_URL. pytorch.org tells it (Linux, pip, CPU)."
+                )
             raise errors.Unfit(msg, hint=hint, details=map(engines.clean, done.stderr.splitlines()[-10:]))
-    if not _wheels(folder, "torch", versions["torch"]):
-        msg = "pip found only the CUDA build of torch, which is three times as large and has no use here"
-        hint = "Name the index of PyTorch's CPU builds in PIP_EXTRA_INDEX_URL: pytorch.org tells it (Linux, pip, CPU)."
-        raise errors.Unfit(msg, hint=hint)
     return tuple(path for name in wanted for path in _wheels(folder, name, versions[name])[:1])
 
 

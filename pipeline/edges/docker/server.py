@@ -42,6 +42,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     project: str = ""
     spec: str = ""
     release: str = ""
+    shared: bool = True
 
 
 def wanted(launch: Launch, nonce: str = "", key: str = "") -> container.Container:
@@ -218,6 +219,7 @@ def _given(launch: Launch, nonce: str = "", key: str = "") -> container.Given:
         spec=launch.spec,
         release=launch.release,
         models=launch.models,
+        shared=launch.shared,
     )
 
 

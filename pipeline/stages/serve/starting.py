@@ -23,10 +23,7 @@ _SPEAK = 10.0
 def candidate(
     run: Path, declared: spec.Spec, wanted: Mapping[str, state.Live], planned: runtimes.Launch, *, say: edges.Say
 ) -> Iterator[record.Running]:
-    """A server to prove models in, on ports of its own, gone at the end. Raises what `start` does.
-
-    An embedded one shares its ports with nobody; nor does a container, but in the machine's own network.
-    """
+    """A server to prove models in, on ports that it shares with nobody, gone at the end. Raises what `start` does."""
     runtimes.tidy(run)
     running = _start_apart(run, declared, wanted, planned, say)
     try:
@@ -40,9 +37,7 @@ def _start_apart(
 ) -> record.Running:
     """Another may take a port between the look at it and Triton's start: then it is tried once more, on others."""
     for again in (True, False):
-        apart = msgspec.structs.replace(planned, ports=ports.free())
-        if isinstance(apart, embedded.Launch):
-            apart = msgspec.structs.replace(apart, shared=False)
+        apart = msgspec.structs.replace(planned, ports=ports.free(), shared=False)
         try:
             return start(run, declared, wanted, apart, say=say)
         except errors.PipelineError:
