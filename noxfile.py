@@ -95,8 +95,7 @@ def make(session: nox.Session) -> None:
 
 
 # Only for work on the pipeline itself.
-# The tests of one file share what they stand on.
-WORKERS = ("-n", "2", "--dist", "loadfile")
+WORKERS = ("-n", "2")
 GROUPS = {
     "core": (),
     "cache": ("cache",),

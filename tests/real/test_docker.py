@@ -26,7 +26,7 @@ from pipeline.edges.docker import containers as boxes
 from tests import engine as engines
 from tests.real import containers
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 
 CANARY = "canary-7f3a91"
 DEAF = ("python3", "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)")

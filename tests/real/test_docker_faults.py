@@ -21,7 +21,7 @@ from tests import project
 from tests.real import boxed, breaking, containers, live
 from tests.real import registry as registries
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pipeline.core import errors
 from pipeline.edges import docker
 from tests.real import registry as registries
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture

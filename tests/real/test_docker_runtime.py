@@ -18,7 +18,7 @@ from pipeline.edges import docker
 from tests import project
 from tests.real import boxed, live, switching
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +176,7 @@ def test_our_label_on_someone_elses_work(engine: docker.Engine, made: project.Pr
         engine.api.remove_container(theirs, force=True)
 
 
+@pytest.mark.alone
 def test_switches_under_traffic(made: project.Project) -> None:
     """Row 41: models switch in the running container; no request fails, and every answer is the old or the new one."""
     before = boxed.identity(made)
@@ -197,6 +198,7 @@ def test_forty_switches_of_minilm_in_a_container(image: docker.Image, tmp_path: 
         made.good("down")
 
 
+@pytest.mark.alone
 def test_host_network_changes_without_a_gap(image: docker.Image, tmp_path: Path) -> None:
     """In the machine's own network another container takes the ports over: no request fails."""
     assert image.id

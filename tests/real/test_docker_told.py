@@ -15,7 +15,7 @@ from tests import engine as engines
 from tests import project
 from tests.real import containers
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 
 
 def left(engine: docker.Engine) -> list[str]:
