@@ -232,7 +232,7 @@ def main() -> None:
     )
     parser.add_argument("--inputs", nargs="+", default=["input_ids", "attention_mask"], help="in forward()'s order")
     parser.add_argument("--output", default="sentence_embedding")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
